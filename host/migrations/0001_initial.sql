@@ -1,0 +1,184 @@
+-- Rows are written in the order of their `seq`, which is also the cursor of lists.
+-- Times are milliseconds since the Unix epoch. Ids are the 16 bytes of a UUID version 7.
+
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE event (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              BLOB    NOT NULL CHECK (length(id) = 16),
+    tenant          TEXT    NOT NULL,
+    integration_id  TEXT    NOT NULL,
+    source          TEXT    NOT NULL,
+    event_type      TEXT    NOT NULL,
+    idempotency_key TEXT    NOT NULL,
+    received_at     INTEGER NOT NULL,
+    occurred_at     INTEGER,
+    body_bytes      INTEGER NOT NULL CHECK (0 <= body_bytes),
+    duplicate_count INTEGER NOT NULL DEFAULT 0 CHECK (0 <= duplicate_count),
+    duplicate_at    INTEGER,
+    CHECK ((duplicate_count = 0) = (duplicate_at IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX event_by_id ON event (id);
+
+-- Headers and body, apart from the event, so that lists do not read them.
+CREATE TABLE event_content (
+    event_seq INTEGER PRIMARY KEY REFERENCES event (seq),
+    encoding  TEXT    NOT NULL CHECK (encoding IN ('raw', 'lz4')),
+    content   BLOB    NOT NULL
+) STRICT;
+
+-- Every key by which a delivery is known to be a repeat: a keyed hash, see `store::keys`.
+CREATE TABLE event_key (
+    hash        BLOB    NOT NULL PRIMARY KEY CHECK (length(hash) = 16),
+    event_seq   INTEGER NOT NULL REFERENCES event (seq),
+    valid_until INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               BLOB    NOT NULL CHECK (length(id) = 16),
+    event_seq        INTEGER NOT NULL REFERENCES event (seq),
+    tenant           TEXT    NOT NULL,
+    policy           TEXT    NOT NULL,
+    state            TEXT    NOT NULL CHECK (state IN ('queued', 'running', 'completed', 'dead')),
+    created_at       INTEGER NOT NULL,
+    run_after        INTEGER,
+    lease_until      INTEGER,
+    finished_at      INTEGER,
+    attempt          INTEGER NOT NULL DEFAULT 0,
+    -- Attempts that ended in an error of the host; they do not count against the policy's limit.
+    host_errors      INTEGER NOT NULL DEFAULT 0,
+    breaches         INTEGER NOT NULL DEFAULT 0,
+    first_attempt_at INTEGER,
+    outcome          TEXT CHECK (outcome IN ('ignored', 'noted', 'acted')),
+    decision         TEXT,
+    dead_reason      TEXT,
+    CHECK ((state = 'queued')  = (run_after   IS NOT NULL)),
+    CHECK ((state = 'running') = (lease_until IS NOT NULL)),
+    CHECK ((state IN ('completed', 'dead')) = (finished_at IS NOT NULL)),
+    CHECK ((state = 'completed') = (outcome IS NOT NULL)),
+    CHECK ((state = 'completed') = (decision IS NOT NULL)),
+    CHECK ((state = 'dead') = (dead_reason IS NOT NULL)),
+    CHECK (0 <= host_errors AND host_errors <= attempt),
+    CHECK ((attempt = 0) = (first_attempt_at IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX run_by_id    ON run (id);
+CREATE INDEX        run_by_event ON run (event_seq);
+CREATE INDEX        run_due      ON run (run_after, seq) WHERE state = 'queued';
+CREATE INDEX        run_leased   ON run (lease_until)    WHERE state = 'running';
+CREATE INDEX        run_dead     ON run (seq)            WHERE state = 'dead';
+
+CREATE TABLE attempt (
+    run_seq           INTEGER NOT NULL REFERENCES run (seq),
+    number            INTEGER NOT NULL CHECK (1 <= number),
+    started_at        INTEGER NOT NULL,
+    finished_at       INTEGER NOT NULL,
+    class             TEXT    NOT NULL,
+    error             TEXT,
+    classifier_digest TEXT,
+    triager_digest    TEXT,
+    cpu_us            INTEGER NOT NULL,
+    memory_bytes      INTEGER NOT NULL,
+    log               TEXT    NOT NULL,
+    PRIMARY KEY (run_seq, number),
+    CHECK ((class = 'decided') = (error IS NULL))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE action (
+    seq              INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               BLOB    NOT NULL CHECK (length(id) = 16),
+    run_seq          INTEGER NOT NULL REFERENCES run (seq),
+    tenant           TEXT    NOT NULL,
+    name             TEXT    NOT NULL,
+    destination      TEXT    NOT NULL,
+    idempotency_key  TEXT    NOT NULL,
+    content          TEXT    NOT NULL,
+    state            TEXT    NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    created_at       INTEGER NOT NULL,
+    -- When it may be claimed next. A claim moves it behind the claim's lease.
+    due_at           INTEGER,
+    finished_at      INTEGER,
+    attempt          INTEGER NOT NULL DEFAULT 0,
+    first_attempt_at INTEGER,
+    dead_reason      TEXT,
+    CHECK ((state = 'pending') = (due_at IS NOT NULL)),
+    CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CHECK ((state = 'dead') = (dead_reason IS NOT NULL)),
+    CHECK ((attempt = 0) = (first_attempt_at IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX action_by_run ON action (run_seq, name);
+CREATE INDEX        action_due    ON action (due_at, seq) WHERE state = 'pending';
+CREATE INDEX        action_dead   ON action (seq)         WHERE state = 'dead';
+
+CREATE TABLE action_attempt (
+    action_seq  INTEGER NOT NULL REFERENCES action (seq),
+    number      INTEGER NOT NULL CHECK (1 <= number),
+    started_at  INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,
+    status      INTEGER,
+    error       TEXT,
+    PRIMARY KEY (action_seq, number)
+) STRICT, WITHOUT ROWID;
+
+-- What the destination answered: at most one for an action.
+CREATE TABLE receipt (
+    action_seq INTEGER PRIMARY KEY REFERENCES action (seq),
+    at         INTEGER NOT NULL,
+    ticket_id  BLOB CHECK (length(ticket_id) = 16),
+    status     INTEGER,
+    body       TEXT,
+    request_id TEXT,
+    CHECK ((ticket_id IS NULL) = (status IS NOT NULL))
+) STRICT;
+
+-- The built-in desk.
+CREATE TABLE ticket (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         BLOB    NOT NULL CHECK (length(id) = 16),
+    action_seq INTEGER NOT NULL UNIQUE REFERENCES action (seq),
+    tenant     TEXT    NOT NULL,
+    title      TEXT    NOT NULL,
+    body       TEXT    NOT NULL,
+    labels     TEXT    NOT NULL,
+    assignee   TEXT,
+    group_key  TEXT,
+    priority   TEXT    NOT NULL CHECK (priority IN ('low', 'normal', 'high', 'critical')),
+    category   TEXT    NOT NULL,
+    opened_at  INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX ticket_by_id ON ticket (id);
+
+-- Deliveries that were not believed: the newest ones, without their bodies.
+CREATE TABLE rejection (
+    seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+    at             INTEGER NOT NULL,
+    tenant         TEXT    NOT NULL,
+    integration_id TEXT    NOT NULL,
+    source         TEXT    NOT NULL,
+    cause          TEXT    NOT NULL,
+    detail         TEXT    NOT NULL,
+    remote         TEXT    NOT NULL,
+    body_bytes     INTEGER NOT NULL,
+    body_sha256    BLOB    NOT NULL CHECK (length(body_sha256) = 32)
+) STRICT;
+
+CREATE TABLE token (
+    id         BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    hash       BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),
+    name       TEXT    NOT NULL,
+    -- NULL: every tenant.
+    tenant     TEXT,
+    role       TEXT    NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- What a browser holds instead of a token: a session, or a link that makes one, once.
+CREATE TABLE browser_grant (
+    hash       BLOB    NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
+    kind       TEXT    NOT NULL CHECK (kind IN ('link', 'session')),
+    token_id   BLOB    NOT NULL REFERENCES token (id) ON DELETE CASCADE,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

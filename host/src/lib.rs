@@ -1,0 +1,29 @@
+//! A host for webhook triage policies.
+//!
+//! An event walks through these modules, in this order:
+//!
+//! 1. [`http`] receives it, [`sources`] proves who sent it and names it;
+//! 2. [`store`] keeps it, with one run per policy, in one transaction;
+//! 3. [`worker`] claims runs, [`registry`] knows the active version of a plugin,
+//!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
+//! 4. [`actions`] carries out what a decision asked for, through [`egress`].
+//!
+//! [`app`] builds all of it; [`model`] holds the nouns that they share.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod model;
+
+pub mod http;
+pub mod sources;
+pub mod store;
+
+pub mod registry;
+pub mod sandbox;
+pub mod lifecycle;
+pub mod worker;
+pub mod actions;
+pub mod egress;
+
+pub mod clock;

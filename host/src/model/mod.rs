@@ -1,0 +1,17 @@
+//! The nouns: plain data and ids, no I/O.
+//!
+//! Every other module speaks in these types. Nothing here reads a clock, a
+//! file or a database; what a state change means is decided in `lifecycle`.
+
+pub mod action;
+pub mod decision;
+pub mod event;
+pub mod id;
+pub mod integration;
+pub mod outcome;
+pub mod policy;
+pub mod run;
+pub mod secret;
+pub mod source;
+pub mod time;
+pub mod trigger;

@@ -1,0 +1,103 @@
+//! What a tenant wants done with some events.
+
+use std::collections::BTreeSet;
+
+use super::trigger::Trigger;
+
+/// A policy, checked: everything it names exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Unique within the configuration.
+    pub name: String,
+    /// Owner. The policy sees events of this tenant's integrations only.
+    pub tenant: String,
+    /// Which event types concern it.
+    pub triggers: Vec<Trigger>,
+    /// The plugin that classifies, if any.
+    pub classifier: Option<String>,
+    /// The plugin that decides what should happen, if any.
+    pub triager: Option<String>,
+    /// JSON text of the `settings` table.
+    pub settings: String,
+    /// What its plugins may use.
+    pub grants: Grants,
+    /// What its plugins may consume.
+    pub limits: Limits,
+    /// How a run is tried again.
+    pub retry: RetryPolicy,
+    /// What happens when a plugin breaks a rule twice on one event.
+    pub on_failure: OnFailure,
+}
+
+/// What a policy's plugins may use beyond `log`, `settings` and `clock`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Memory between events.
+    pub state: bool,
+    /// Hosts that it may send HTTP requests to.
+    pub http: Vec<String>,
+    /// Whether it may ask a model.
+    pub model: bool,
+    /// Destinations that its actions may name.
+    pub destinations: BTreeSet<String>,
+}
+
+/// What one attempt may consume. Each stage (classify, triage) has all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Computing time in milliseconds.
+    pub cpu_ms: u64,
+    /// Time in milliseconds, waiting included.
+    pub wall_ms: u64,
+    /// Linear memory in bytes.
+    pub memory_bytes: u64,
+    /// Bytes that may cross in one host call, or in the answer.
+    pub host_call_bytes: u64,
+    /// Bytes of log lines that are kept.
+    pub log_bytes: u64,
+    /// Actions in one plan.
+    pub actions: usize,
+    /// Runs of this policy at the same time.
+    pub concurrency: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu_ms: 50,
+            wall_ms: 30_000,
+            memory_bytes: 64 << 20,
+            host_call_bytes: 4 << 20,
+            log_bytes: 64 << 10,
+            actions: 32,
+            concurrency: 16,
+        }
+    }
+}
+
+/// How often and how long something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The most attempts, the first included.
+    pub attempts_max: u32,
+    /// No new attempt later than this many milliseconds after the first.
+    pub elapsed_ms_max: i64,
+    /// The first delay in milliseconds; each further one is twice as long.
+    pub base_ms: i64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts_max: 8, elapsed_ms_max: 300_000, base_ms: 1_000 }
+    }
+}
+
+/// What happens to a run when a plugin broke a rule on two attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Go on with the usual retries, then dead.
+    #[default]
+    Retry,
+    /// Dead at once.
+    DeadLetter,
+}

@@ -1,0 +1,99 @@
+//! GitHub's repository, organisation and app webhooks.
+//!
+//! Source: <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>.
+//! Only the body is signed: neither a time nor the event's name nor the delivery's
+//! id. The legacy SHA-1 signature is not accepted.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::payload::{self, Raw, Text};
+use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
+use crate::model::event::ContentKey;
+use crate::model::secret::Secret;
+use crate::model::source::Source;
+
+/// How long the same body counts as a repeat, under whatever delivery id.
+///
+/// The delivery id is unsigned, so whoever holds one signed body can send it again
+/// under new ids. Longer than a burst of such repeats, short enough that a body
+/// without a time in it, as a ping's, may honestly come again.
+const CONTENT_WINDOW_MS: i64 = 3_600_000;
+
+const SIGNATURE: &str = "x-hub-signature-256";
+const EVENT: &str = "x-github-event";
+const DELIVERY: &str = "x-github-delivery";
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    action: Option<Text<'a>>,
+    // What the event is about, the narrower first: a comment comes with its issue.
+    #[serde(borrow)]
+    comment: Option<Subject<'a>>,
+    #[serde(borrow)]
+    issue: Option<Subject<'a>>,
+    #[serde(borrow)]
+    pull_request: Option<Subject<'a>>,
+    #[serde(borrow)]
+    alert: Option<Subject<'a>>,
+    #[serde(borrow)]
+    workflow_run: Option<Subject<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Subject<'a> {
+    #[serde(borrow)]
+    updated_at: Option<Raw<'a>>,
+}
+
+/// Checks `sha256=…` over the body as received, form or JSON.
+pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
+    let header = delivery.headers.get(SIGNATURE).ok_or(Rejection::MissingHeader(SIGNATURE))?;
+    let signature = header
+        .strip_prefix("sha256=")
+        .and_then(mac::decode_hex)
+        .ok_or(Rejection::MalformedHeader(SIGNATURE))?;
+    secrets
+        .iter()
+        .position(|it| mac::matches(it.expose().as_bytes(), &[delivery.body], [signature].into_iter()))
+        .ok_or(Rejection::SignatureMismatch)
+}
+
+/// The name is the event header and the body's `action`, the key the delivery's id.
+pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
+    let event = documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Github, delivery.body));
+    let content_key = ContentKey { key: mac::sha256_hex(&[delivery.body]), window_ms: Some(CONTENT_WINDOW_MS) };
+    EventIdentity { content_key: Some(content_key), ..event }
+}
+
+/// Makes the three headers that a receiver reads.
+pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
+    let signature = hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body]));
+    // The action stands in the body.
+    let event = outgoing.event.split_once('.').map_or(outgoing.event, |(event, _)| event);
+    vec![
+        (EVENT.to_owned(), event.to_owned()),
+        (DELIVERY.to_owned(), outgoing.id.to_owned()),
+        (SIGNATURE.to_owned(), format!("sha256={signature}")),
+    ]
+}
+
+fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
+    let event = delivery.headers.get(EVENT)?;
+    let id = delivery.headers.get(DELIVERY)?;
+    let json = if payload::is_object(delivery.body) {
+        Cow::Borrowed(payload::text(delivery.body)?)
+    } else {
+        payload::form_field(delivery.body, "payload")?
+    };
+    let head: Head<'_> = payload::object(&json)?;
+    let name = match &head.action {
+        Some(action) => Cow::Owned(format!("{event}.{}", action.0)),
+        None => Cow::Borrowed(event),
+    };
+    let event = payload::event(Source::Github, &name, Some(id), delivery.body)?;
+    let subject = head.comment.or(head.issue).or(head.pull_request).or(head.alert).or(head.workflow_run);
+    Some(EventIdentity { occurred_at: subject.and_then(|it| it.updated_at).and_then(payload::rfc3339), ..event })
+}

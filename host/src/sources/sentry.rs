@@ -1,0 +1,87 @@
+//! Sentry's integration platform.
+//!
+//! Source: <https://docs.sentry.io/organization/integrations/integration-platform/webhooks/>.
+//! Only the body is signed, so the timestamp header is no evidence and there is no window.
+//! The documented example signs re-serialised JSON; here the bytes count.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::payload::{self, Raw};
+use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
+use crate::model::event::ContentKey;
+use crate::model::secret::Secret;
+use crate::model::source::Source;
+
+const SIGNATURE: &str = "sentry-hook-signature";
+const TIMESTAMP: &str = "sentry-hook-timestamp";
+const RESOURCE: &str = "sentry-hook-resource";
+const REQUEST_ID: &str = "request-id";
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    event: Option<Occurrence<'a>>,
+    #[serde(borrow)]
+    error: Option<Occurrence<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Occurrence<'a> {
+    #[serde(borrow)]
+    datetime: Option<Raw<'a>>,
+}
+
+/// Checks the bare hexadecimal signature of the body.
+pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
+    let header = delivery.headers.get(SIGNATURE).ok_or(Rejection::MissingHeader(SIGNATURE))?;
+    let signature = mac::decode_hex(header).ok_or(Rejection::MalformedHeader(SIGNATURE))?;
+    secrets
+        .iter()
+        .position(|it| mac::matches(it.expose().as_bytes(), &[delivery.body], [signature].into_iter()))
+        .ok_or(Rejection::SignatureMismatch)
+}
+
+/// The name is the resource header and the body's `action`, the key `Request-ID`.
+pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
+    documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Sentry, delivery.body))
+}
+
+/// Makes the four headers that a receiver reads.
+pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
+    // The action stands in the body.
+    let resource = outgoing.event.split_once('.').map_or(outgoing.event, |(resource, _)| resource);
+    vec![
+        (RESOURCE.to_owned(), resource.to_owned()),
+        (REQUEST_ID.to_owned(), outgoing.id.to_owned()),
+        (TIMESTAMP.to_owned(), mac::seconds(outgoing.now)),
+        (SIGNATURE.to_owned(), hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body]))),
+    ]
+}
+
+fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
+    let resource = delivery.headers.get(RESOURCE)?;
+    let id = delivery.headers.get(REQUEST_ID)?;
+    let head: Head<'_> = payload::object(payload::text(delivery.body)?)?;
+    let name = format!("{resource}.{}", head.action);
+    let event = payload::event(Source::Sentry, &name, Some(id), delivery.body)?;
+    let occurrence = head.data.and_then(|it| it.event.or(it.error));
+    Some(EventIdentity {
+        // Sentry makes a new `Request-ID` when it tries again, so the content must tell the repeat.
+        content_key: Some(ContentKey {
+            key: mac::sha256_hex(&[resource.as_bytes(), b"\n", delivery.body]),
+            window_ms: None,
+        }),
+        occurred_at: occurrence.and_then(|it| it.datetime).and_then(payload::rfc3339),
+        ..event
+    })
+}

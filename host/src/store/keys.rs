@@ -1,0 +1,48 @@
+//! Keys by which a repeat is recognised.
+//!
+//! Senders choose their ids, so the hash is keyed with a secret of this database:
+//! nobody can make two ids collide. 128 bits of HMAC-SHA256 (RFC 2104, truncated as
+//! its section 5 allows) make an accident as unlikely as a damaged disk.
+
+use hmac::{Hmac, KeyInit, Mac};
+use rusqlite::{Connection, OptionalExtension, named_params};
+use sha2::Sha256;
+
+/// A key's hash.
+pub(super) type KeyHash = [u8; 16];
+
+const FIND_SECRET: &str = "SELECT value FROM meta WHERE name = 'key_secret'";
+const KEEP_SECRET: &str = "INSERT INTO meta (name, value) VALUES ('key_secret', :value)";
+
+/// Hashes keys with this database's secret.
+pub(super) struct KeyHasher(Hmac<Sha256>);
+
+impl KeyHasher {
+    /// Reads the secret; makes it where the database is new.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let kept: Option<Vec<u8>> = connection.query_row(FIND_SECRET, [], |row| row.get(0)).optional()?;
+        let secret = match kept {
+            Some(secret) => secret,
+            None => {
+                let secret: [u8; 32] = rand::random();
+                connection.execute(KEEP_SECRET, named_params! { ":value": secret })?;
+                secret.to_vec()
+            }
+        };
+        // HMAC takes keys of any length.
+        Hmac::new_from_slice(&secret).map(Self).map_err(|_| rusqlite::Error::InvalidQuery)
+    }
+
+    /// The hash of an integration's key of one kind (`id` or `content`).
+    pub(super) fn hash(&self, integration_id: &str, kind: &str, key: &str) -> KeyHash {
+        let mut mac = self.0.clone();
+        for part in [integration_id, kind, key] {
+            // The length before each part: no two lists of parts give the same text.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut hash = KeyHash::default();
+        hash.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
+        hash
+    }
+}

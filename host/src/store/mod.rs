@@ -1,0 +1,173 @@
+//! The only door to SQL: named, whole transactions on one SQLite database.
+//!
+//! Called by `http`, `worker`, `actions` and the command line. Writes go to one
+//! writer thread that commits them in groups; reads go to a pool of connections
+//! that cannot write. Nothing here decides what happens next: callers pass in the
+//! next state that `lifecycle` chose.
+
+pub mod access;
+pub mod actions;
+mod content;
+pub mod events;
+mod keys;
+mod reader;
+pub mod rejections;
+mod row;
+pub mod runs;
+mod schema;
+pub mod tickets;
+pub mod trace;
+pub mod views;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use keys::KeyHasher;
+use reader::Readers;
+use writer::Writer;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Too many writes are waiting. Nothing was changed; try again.
+    #[error("too many writes are waiting")]
+    Busy,
+    /// The database could not be read or written. Nothing was changed.
+    #[error("the database does not answer")]
+    Unavailable(#[source] rusqlite::Error),
+    /// A row does not hold what it must.
+    #[error("the database holds a malformed {0}")]
+    Malformed(&'static str),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none.
+    #[error("there is no database at {}: run `triage init` first, or check `server.database`", .0.display())]
+    Missing(PathBuf),
+    /// Another process serves it.
+    #[error("{} is served by another triage process: stop that one first", .0.display())]
+    Locked(PathBuf),
+    /// It is from a later version of the program.
+    #[error("{} has schema version {found}, this program knows {known}: use the newer triage again", .path.display())]
+    Newer {
+        /// The database's file.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+    },
+    /// The file cannot be used.
+    #[error("cannot use {} as a database", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a database of ours, or is damaged.
+    #[error("cannot open {} as a triage database", .path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// The open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    writer: Option<Arc<Writer>>,
+    readers: Arc<Readers>,
+    hasher: Arc<KeyHasher>,
+    _lock: Option<Arc<File>>,
+}
+
+impl Store {
+    /// Creates the database, or brings an existing one to the present schema.
+    pub fn create(path: &Path) -> Result<(), OpenError> {
+        schema::open_for_writing(path).map(drop)
+    }
+
+    /// Opens the database to serve it. Only one process can at a time.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        let lock = schema::lock(path)?;
+        let connection = schema::open_for_writing(path)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
+        let store = Self {
+            writer: Some(Arc::new(Writer::start(connection))),
+            readers: Arc::new(Readers::new(path)),
+            hasher: Arc::new(hasher),
+            _lock: Some(Arc::new(lock)),
+        };
+        Ok(store)
+    }
+
+    /// Opens the database beside a process that may be serving it; only for reading.
+    pub fn open_to_read(path: &Path) -> Result<Self, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        let connection = schema::open_for_reading(path)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
+        Ok(Self {
+            writer: None,
+            readers: Arc::new(Readers::new(path)),
+            hasher: Arc::new(hasher),
+            _lock: None,
+        })
+    }
+
+    /// Runs a write in a transaction that it may share with others. It may be run again from
+    /// the start when another write of the group fails, so it must not keep state of its own.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.as_ref().ok_or(StoreError::Closed)?.run(work).await
+    }
+
+    /// Runs a read on a connection that cannot write, on a thread that may block.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || readers.run(work))
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Whether the database can be read and written now.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.write(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+}

@@ -1,0 +1,255 @@
+//! The queue of runs: claim, finish, rescue.
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use super::{Store, StoreError, content, row};
+use crate::lifecycle::Transition;
+use crate::model::action::NewAction;
+use crate::model::decision::Decision;
+use crate::model::id::RunId;
+use crate::model::run::{ClaimedEvent, ClaimedRun, Evaluation};
+use crate::model::time::TimestampMs;
+
+const CLAIM_DUE: &str = "
+UPDATE run
+   SET state = 'running', run_after = NULL, lease_until = :lease_until,
+       attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, :now)
+ WHERE seq IN (SELECT seq FROM run
+                WHERE state = 'queued' AND run_after <= :now
+                ORDER BY run_after, seq
+                LIMIT :limit)
+RETURNING seq";
+
+const LOAD_CLAIMED: &str = "
+SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.attempt, run.host_errors, run.breaches,
+       run.first_attempt_at, event.seq AS event_seq, event.id AS event_id, event.tenant, event.integration_id,
+       event.source, event.event_type, event.idempotency_key, event.received_at, event.occurred_at,
+       event_content.encoding, event_content.content
+  FROM run
+  JOIN event         ON event.seq = run.event_seq
+  JOIN event_content ON event_content.event_seq = run.event_seq
+ WHERE run.seq = :seq";
+
+const NEXT_DUE: &str = "SELECT min(run_after) FROM run WHERE state = 'queued'";
+
+const INSERT_ATTEMPT: &str = "
+INSERT INTO attempt (run_seq, number, started_at, finished_at, class, error,
+                     classifier_digest, triager_digest, cpu_us, memory_bytes, log)
+VALUES (:run_seq, :number, :started_at, :finished_at, :class, :error,
+        :classifier_digest, :triager_digest, :cpu_us, :memory_bytes, :log)";
+
+// Each of the three takes effect only while the claim of this attempt stands: a run that was
+// rescued meanwhile belongs to another attempt.
+const COMPLETE: &str = "
+UPDATE run
+   SET state = 'completed', lease_until = NULL, finished_at = :now, outcome = :outcome, decision = :decision
+ WHERE seq = :seq AND state = 'running' AND attempt = :attempt";
+
+const BURY: &str = "
+UPDATE run
+   SET state = 'dead', lease_until = NULL, finished_at = :now, dead_reason = :reason,
+       breaches = breaches + :breaches
+ WHERE seq = :seq AND state = 'running' AND attempt = :attempt";
+
+const REQUEUE: &str = "
+UPDATE run
+   SET state = 'queued', lease_until = NULL, run_after = :run_after,
+       breaches = breaches + :breaches, host_errors = host_errors + :host_errors
+ WHERE seq = :seq AND state = 'running' AND attempt = :attempt";
+
+const INSERT_ACTION: &str = "
+INSERT INTO action (id, run_seq, tenant, name, destination, idempotency_key, content, state, created_at, due_at)
+VALUES (:id, :run_seq, :tenant, :name, :destination, :idempotency_key, :content, 'pending', :now, :now)";
+
+// The attempt that was cut off is written down, but as the host's own fault.
+const RECORD_LOST: &str = "
+INSERT INTO attempt (run_seq, number, started_at, finished_at, class, error, cpu_us, memory_bytes, log)
+SELECT seq, attempt, first_attempt_at, :now, 'host_error', 'the host stopped before the attempt ended', 0, 0, '[]'
+  FROM run
+ WHERE state = 'running' AND lease_until <= :lease_until";
+
+const RESCUE: &str = "
+UPDATE run
+   SET state = 'queued', lease_until = NULL, run_after = :now, host_errors = host_errors + 1
+ WHERE state = 'running' AND lease_until <= :lease_until";
+
+/// What is written when an attempt of a run is over.
+#[derive(Clone, Debug)]
+pub struct FinishedAttempt {
+    /// The run's row.
+    pub run_seq: i64,
+    /// The run's tenant.
+    pub tenant: String,
+    /// The attempt's number, as claimed.
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: TimestampMs,
+    /// When it ended.
+    pub finished_at: TimestampMs,
+    /// What it came to.
+    pub evaluation: Evaluation,
+    /// What happens next.
+    pub transition: Transition,
+    /// The decision, where there is one.
+    pub decision: Option<Decision>,
+    /// The decision's actions.
+    pub actions: Vec<NewAction>,
+}
+
+impl Store {
+    /// Claims due runs until `lease_until`, oldest first, and loads their events.
+    ///
+    /// A run whose row or event is malformed is left out: its lease runs out and it is
+    /// tried again, without stopping the others.
+    pub async fn claim_due_runs(
+        &self,
+        now: TimestampMs,
+        lease_until: TimestampMs,
+        limit: usize,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
+        let claimed: Vec<i64> = self
+            .write(move |tx| {
+                let seqs = tx
+                    .prepare_cached(CLAIM_DUE)?
+                    .query_map(
+                        named_params! { ":now": now, ":lease_until": lease_until, ":limit": limit },
+                        |row| row.get(0),
+                    )?
+                    .collect::<rusqlite::Result<_>>()?;
+                Ok(seqs)
+            })
+            .await?;
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(move |db| claimed.iter().filter_map(|seq| load_claimed(db, *seq).transpose()).collect()).await
+    }
+
+    /// When the next run becomes due, if any is queued.
+    pub async fn next_run_due(&self) -> Result<Option<TimestampMs>, StoreError> {
+        self.read(|db| Ok(db.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0))?)).await
+    }
+
+    /// Writes attempts with their decisions, actions and next states, in one transaction.
+    ///
+    /// An attempt whose claim was lost meanwhile changes nothing.
+    pub async fn finish_attempts(&self, finished: Vec<FinishedAttempt>) -> Result<(), StoreError> {
+        self.write(move |tx| finished.iter().try_for_each(|it| finish_attempt(tx, it))).await
+    }
+
+    /// Queues runs whose lease ended at or before `lease_until` again; says how many.
+    pub async fn rescue_runs(&self, now: TimestampMs, lease_until: TimestampMs) -> Result<usize, StoreError> {
+        self.write(move |tx| {
+            let params = named_params! { ":now": now, ":lease_until": lease_until };
+            tx.prepare_cached(RECORD_LOST)?.execute(params)?;
+            Ok(tx.prepare_cached(RESCUE)?.execute(params)?)
+        })
+        .await
+    }
+}
+
+fn load_claimed(db: &Connection, seq: i64) -> Result<Option<ClaimedRun>, StoreError> {
+    let loaded = db
+        .prepare_cached(LOAD_CLAIMED)?
+        .query_row(named_params! { ":seq": seq }, |row| Ok(claimed_run(row)))
+        .optional()?;
+    match loaded {
+        Some(Ok(run)) => Ok(Some(run)),
+        Some(Err(error)) => {
+            tracing::error!(run.seq = seq, error = %error, "a claimed run cannot be read");
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
+    let encoding: String = row.get("encoding")?;
+    let bytes: Vec<u8> = row.get("content")?;
+    let (headers, body) = content::unpack(&encoding, &bytes)?;
+    Ok(ClaimedRun {
+        id: row::id::<RunId>(row, "run_id")?,
+        seq: row.get("run_seq")?,
+        policy: row.get("policy")?,
+        attempt: row.get("attempt")?,
+        host_errors: row.get("host_errors")?,
+        breaches: row.get("breaches")?,
+        first_attempt_at: row.get("first_attempt_at")?,
+        event: ClaimedEvent {
+            id: row::id(row, "event_id")?,
+            seq: row.get("event_seq")?,
+            tenant: row.get("tenant")?,
+            integration_id: row.get("integration_id")?,
+            source: row::word(&row.get::<_, String>("source")?, "event source")?,
+            event_type: row.get("event_type")?,
+            idempotency_key: row.get("idempotency_key")?,
+            received_at: row.get("received_at")?,
+            occurred_at: row.get("occurred_at")?,
+            headers,
+            body,
+        },
+    })
+}
+
+fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), StoreError> {
+    if !move_run(tx, finished)? {
+        tracing::warn!(run.seq = finished.run_seq, "an attempt ended after its lease; it changes nothing");
+        return Ok(());
+    }
+    let evaluation = &finished.evaluation;
+    tx.prepare_cached(INSERT_ATTEMPT)?.execute(named_params! {
+        ":run_seq": finished.run_seq,
+        ":number": finished.attempt,
+        ":started_at": finished.started_at,
+        ":finished_at": finished.finished_at,
+        ":class": evaluation.outcome.class(),
+        ":error": evaluation.outcome.error(),
+        ":classifier_digest": evaluation.classifier_digest,
+        ":triager_digest": evaluation.triager_digest,
+        ":cpu_us": evaluation.cpu_us,
+        ":memory_bytes": evaluation.memory_bytes,
+        ":log": row::to_json(&evaluation.log)?,
+    })?;
+    for action in &finished.actions {
+        tx.prepare_cached(INSERT_ACTION)?.execute(named_params! {
+            ":id": action.id.to_bytes(),
+            ":run_seq": finished.run_seq,
+            ":tenant": finished.tenant,
+            ":name": action.name,
+            ":destination": action.destination,
+            ":idempotency_key": action.idempotency_key,
+            ":content": row::to_json(&action.content)?,
+            ":now": finished.finished_at,
+        })?;
+    }
+    Ok(())
+}
+
+/// Moves the run to its next state; says whether the attempt's claim still stood.
+fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreError> {
+    let (seq, attempt, now) = (finished.run_seq, finished.attempt, finished.finished_at);
+    let changed = match &finished.transition {
+        Transition::Complete(completion) => tx.prepare_cached(COMPLETE)?.execute(named_params! {
+            ":seq": seq,
+            ":attempt": attempt,
+            ":now": now,
+            ":outcome": completion.as_str(),
+            ":decision": row::to_json(&finished.decision)?,
+        })?,
+        Transition::Dead { reason, breach } => tx.prepare_cached(BURY)?.execute(named_params! {
+            ":seq": seq,
+            ":attempt": attempt,
+            ":now": now,
+            ":reason": reason,
+            ":breaches": breach,
+        })?,
+        Transition::RetryAt { at, breach, host_error } => tx.prepare_cached(REQUEUE)?.execute(named_params! {
+            ":seq": seq,
+            ":attempt": attempt,
+            ":run_after": at,
+            ":breaches": breach,
+            ":host_errors": host_error,
+        })?,
+    };
+    Ok(changed == 1)
+}

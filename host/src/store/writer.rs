@@ -1,0 +1,135 @@
+//! The one thread that writes, committing many writes at once.
+//!
+//! A commit costs a flush of the disk. While one is under way, further writes
+//! gather in the queue and share the next: under load many events cost one flush,
+//! and an idle system answers at once.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+/// Writes that may wait; one more is refused.
+pub const WRITES_WAITING_MAX: usize = 4096;
+/// Writes that share a commit at most, so that the first of them does not wait for ever.
+const WRITES_PER_COMMIT_MAX: usize = 1024;
+
+/// A write that is waiting, without its type.
+trait Write: Send {
+    /// Does the work inside the open transaction.
+    fn apply(&mut self, tx: &Connection) -> Result<(), StoreError>;
+    /// Tells the caller how it ended, after the commit.
+    fn answer(self: Box<Self>, error: Option<StoreError>);
+}
+
+struct Pending<T, F> {
+    work: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Write for Pending<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> Result<T, StoreError> + Send,
+{
+    fn apply(&mut self, tx: &Connection) -> Result<(), StoreError> {
+        self.result = Some((self.work)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, error: Option<StoreError>) {
+        let answer = match (error, self.result) {
+            (Some(error), _) => Err(error),
+            (None, Some(result)) => Ok(result),
+            (None, None) => Err(StoreError::Closed),
+        };
+        // A caller that went away does not want the answer; the write stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The writer thread. Dropping it finishes what waits and closes the database.
+pub(super) struct Writer {
+    queue: Option<SyncSender<Box<dyn Write>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Self {
+        let (queue, waiting) = sync_channel(WRITES_WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(&connection, &waiting))
+            .ok();
+        Self { queue: Some(queue), thread }
+    }
+
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let pending = Box::new(Pending { work, result: None, reply });
+        let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.try_send(pending).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, waiting: &Receiver<Box<dyn Write>>) {
+    let mut group: Vec<Box<dyn Write>> = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        group.push(first);
+        while group.len() < WRITES_PER_COMMIT_MAX {
+            let Ok(next) = waiting.try_recv() else { break };
+            group.push(next);
+        }
+        if commit(connection, &mut group).is_ok() {
+            group.drain(..).for_each(|write| write.answer(None));
+        } else {
+            // One write of the group failed, or the disk did. Each gets a transaction of
+            // its own, so that only those that fail by themselves are refused.
+            for write in group.drain(..) {
+                commit_alone(connection, write);
+            }
+        }
+    }
+}
+
+fn commit_alone(connection: &Connection, write: Box<dyn Write>) {
+    let mut alone = vec![write];
+    let error = commit(connection, &mut alone).err();
+    alone.into_iter().next().into_iter().zip([error]).for_each(|(write, error)| write.answer(error));
+}
+
+/// Applies every write in one transaction. On an error nothing of it stays.
+fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let outcome = group.iter_mut().try_for_each(|write| write.apply(connection)).and_then(|()| {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    });
+    if outcome.is_err() && !connection.is_autocommit() {
+        // SQLite rolls back by itself on some errors; on the others we do. There is nothing
+        // to do when that fails too: the next BEGIN fails and says so.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    outcome
+}
