@@ -50,29 +50,48 @@ struct Subject<'a> {
 
 /// Checks `sha256=…` over the body as received, form or JSON.
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
-    let header = delivery.headers.get(SIGNATURE).ok_or(Rejection::MissingHeader(SIGNATURE))?;
+    let header = delivery
+        .headers
+        .get(SIGNATURE)
+        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
     let signature = header
         .strip_prefix("sha256=")
         .and_then(mac::decode_hex)
         .ok_or(Rejection::MalformedHeader(SIGNATURE))?;
     secrets
         .iter()
-        .position(|it| mac::matches(it.expose().as_bytes(), &[delivery.body], [signature].into_iter()))
+        .position(|it| {
+            mac::matches(
+                it.expose().as_bytes(),
+                &[delivery.body],
+                [signature].into_iter(),
+            )
+        })
         .ok_or(Rejection::SignatureMismatch)
 }
 
 /// The name is the event header and the body's `action`, the key the delivery's id.
 pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
-    let event = documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Github, delivery.body));
-    let content_key = ContentKey { key: mac::sha256_hex(&[delivery.body]), window_ms: Some(CONTENT_WINDOW_MS) };
-    EventIdentity { content_key: Some(content_key), ..event }
+    let event =
+        documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Github, delivery.body));
+    let content_key = ContentKey {
+        key: mac::sha256_hex(&[delivery.body]),
+        window_ms: Some(CONTENT_WINDOW_MS),
+    };
+    EventIdentity {
+        content_key: Some(content_key),
+        ..event
+    }
 }
 
 /// Makes the three headers that a receiver reads.
 pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     let signature = hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body]));
     // The action stands in the body.
-    let event = outgoing.event.split_once('.').map_or(outgoing.event, |(event, _)| event);
+    let event = outgoing
+        .event
+        .split_once('.')
+        .map_or(outgoing.event, |(event, _)| event);
     vec![
         (EVENT.to_owned(), event.to_owned()),
         (DELIVERY.to_owned(), outgoing.id.to_owned()),
@@ -94,6 +113,16 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
         None => Cow::Borrowed(event),
     };
     let event = payload::event(Source::Github, &name, Some(id), delivery.body)?;
-    let subject = head.comment.or(head.issue).or(head.pull_request).or(head.alert).or(head.workflow_run);
-    Some(EventIdentity { occurred_at: subject.and_then(|it| it.updated_at).and_then(payload::rfc3339), ..event })
+    let subject = head
+        .comment
+        .or(head.issue)
+        .or(head.pull_request)
+        .or(head.alert)
+        .or(head.workflow_run);
+    Some(EventIdentity {
+        occurred_at: subject
+            .and_then(|it| it.updated_at)
+            .and_then(payload::rfc3339),
+        ..event
+    })
 }

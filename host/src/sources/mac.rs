@@ -49,7 +49,10 @@ pub fn sha256_hex(parts: &[&[u8]]) -> String {
 pub fn decode_seconds(text: &str) -> Option<TimestampMs> {
     // `parse` would also take a sign.
     let digits = text.bytes().all(|it| it.is_ascii_digit());
-    text.parse::<i64>().ok().filter(|_| digits)?.checked_mul(1000)
+    text.parse::<i64>()
+        .ok()
+        .filter(|_| digits)?
+        .checked_mul(1000)
 }
 
 /// The seconds that a scheme signs for this time.

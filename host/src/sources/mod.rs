@@ -139,7 +139,11 @@ pub fn check_secret(source: Source, secret: &Secret) -> Result<(), BadSecret> {
 }
 
 /// Proves who sent a delivery, with any of the integration's live secrets.
-pub fn verify<'a>(source: Source, secrets: &[Secret], delivery: Delivery<'a>) -> Result<Verified<'a>, Rejection> {
+pub fn verify<'a>(
+    source: Source,
+    secrets: &[Secret],
+    delivery: Delivery<'a>,
+) -> Result<Verified<'a>, Rejection> {
     let secret_index = match source {
         Source::Standard => standard::verify(secrets, delivery),
         Source::Sentry => sentry::verify(secrets, delivery),
@@ -147,7 +151,11 @@ pub fn verify<'a>(source: Source, secrets: &[Secret], delivery: Delivery<'a>) ->
         Source::Github => github::verify(secrets, delivery),
         Source::Slack => slack::verify(secrets, delivery),
     }?;
-    Ok(Verified { source, delivery, secret_index })
+    Ok(Verified {
+        source,
+        delivery,
+        secret_index,
+    })
 }
 
 /// Names a verified delivery and finds its idempotency key.
@@ -163,7 +171,11 @@ pub fn identify(verified: &Verified<'_>) -> Identity {
 }
 
 /// Signs a body as the provider does: the headers of the request, without `content-type`.
-pub fn sign(source: Source, secret: &Secret, outgoing: Outgoing<'_>) -> Result<Vec<(String, String)>, BadSecret> {
+pub fn sign(
+    source: Source,
+    secret: &Secret,
+    outgoing: Outgoing<'_>,
+) -> Result<Vec<(String, String)>, BadSecret> {
     match source {
         Source::Standard => standard::sign(secret, outgoing),
         Source::Sentry => Ok(sentry::sign(secret, outgoing)),

@@ -31,7 +31,9 @@ pub type Raw<'a> = &'a RawValue;
 /// recursion, so that deep nesting costs no stack.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
     // Serde would also fill a struct from an array.
-    text.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
+    text.trim_ascii_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str(text).ok())?
 }
 
 /// The body as text. Checked as a whole, because serde_json skips over strings unread.
@@ -49,7 +51,9 @@ pub fn is_object(body: &[u8]) -> bool {
 
 /// The first field of this name in a form (`application/x-www-form-urlencoded`).
 pub fn form_field<'a>(body: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
-    url::form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value)
+    url::form_urlencoded::parse(body)
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
 }
 
 /// A JSON number of seconds since 1970.
@@ -68,7 +72,9 @@ pub fn rfc3339(raw: Raw<'_>) -> Option<TimestampMs> {
 pub fn event(source: Source, name: &str, id: Option<&str>, body: &[u8]) -> Option<EventIdentity> {
     is_name(name).then(|| EventIdentity {
         event_type: format!("{source}.{name}"),
-        idempotency_key: id.filter(|it| is_key(it)).map_or_else(|| sha256_hex(&[body]), str::to_owned),
+        idempotency_key: id
+            .filter(|it| is_key(it))
+            .map_or_else(|| sha256_hex(&[body]), str::to_owned),
         content_key: None,
         occurred_at: None,
     })
@@ -87,7 +93,9 @@ pub fn unparsable(source: Source, body: &[u8]) -> EventIdentity {
 /// Names come from senders and end up in lists, patterns and metrics.
 fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"_.:-".contains(&it))
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || b"_.:-".contains(&it))
 }
 
 fn is_key(key: &str) -> bool {

@@ -52,7 +52,9 @@ pub fn all() -> &'static [Sample] {
 
 /// The sample of one event.
 pub fn find(source: Source, event: &str) -> Option<&'static Sample> {
-    SAMPLES.iter().find(|it| it.source == source && it.event == event)
+    SAMPLES
+        .iter()
+        .find(|it| it.source == source && it.event == event)
 }
 
 /// The payload with its placeholders filled in: `{{id}}`, `{{now}}` (RFC 3339) and `{{now_s}}` (seconds).

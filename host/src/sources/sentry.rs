@@ -43,11 +43,20 @@ struct Occurrence<'a> {
 
 /// Checks the bare hexadecimal signature of the body.
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
-    let header = delivery.headers.get(SIGNATURE).ok_or(Rejection::MissingHeader(SIGNATURE))?;
+    let header = delivery
+        .headers
+        .get(SIGNATURE)
+        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
     let signature = mac::decode_hex(header).ok_or(Rejection::MalformedHeader(SIGNATURE))?;
     secrets
         .iter()
-        .position(|it| mac::matches(it.expose().as_bytes(), &[delivery.body], [signature].into_iter()))
+        .position(|it| {
+            mac::matches(
+                it.expose().as_bytes(),
+                &[delivery.body],
+                [signature].into_iter(),
+            )
+        })
         .ok_or(Rejection::SignatureMismatch)
 }
 
@@ -59,12 +68,18 @@ pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
 /// Makes the four headers that a receiver reads.
 pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     // The action stands in the body.
-    let resource = outgoing.event.split_once('.').map_or(outgoing.event, |(resource, _)| resource);
+    let resource = outgoing
+        .event
+        .split_once('.')
+        .map_or(outgoing.event, |(resource, _)| resource);
     vec![
         (RESOURCE.to_owned(), resource.to_owned()),
         (REQUEST_ID.to_owned(), outgoing.id.to_owned()),
         (TIMESTAMP.to_owned(), mac::seconds(outgoing.now)),
-        (SIGNATURE.to_owned(), hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body]))),
+        (
+            SIGNATURE.to_owned(),
+            hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body])),
+        ),
     ]
 }
 
@@ -81,7 +96,9 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
             key: mac::sha256_hex(&[resource.as_bytes(), b"\n", delivery.body]),
             window_ms: None,
         }),
-        occurred_at: occurrence.and_then(|it| it.datetime).and_then(payload::rfc3339),
+        occurred_at: occurrence
+            .and_then(|it| it.datetime)
+            .and_then(payload::rfc3339),
         ..event
     })
 }

@@ -43,7 +43,12 @@ struct Interaction<'a> {
 
 /// Checks `v0=…` over `v0:{timestamp}:{body}`.
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
-    let get = |name| delivery.headers.get(name).ok_or(Rejection::MissingHeader(name));
+    let get = |name| {
+        delivery
+            .headers
+            .get(name)
+            .ok_or(Rejection::MissingHeader(name))
+    };
     let (header, timestamp) = (get(SIGNATURE)?, get(TIMESTAMP)?);
     let signature = header
         .strip_prefix("v0=")
@@ -75,18 +80,29 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     let timestamp = mac::seconds(outgoing.now);
     let parts: [&[u8]; 4] = [b"v0:", timestamp.as_bytes(), b":", outgoing.body];
     let signature = hex::encode(mac::hmac(secret.expose().as_bytes(), &parts));
-    vec![(TIMESTAMP.to_owned(), timestamp), (SIGNATURE.to_owned(), format!("v0={signature}"))]
+    vec![
+        (TIMESTAMP.to_owned(), timestamp),
+        (SIGNATURE.to_owned(), format!("v0={signature}")),
+    ]
 }
 
 fn from_json(body: &[u8]) -> Option<Identity> {
     let head: Head<'_> = payload::object(payload::text(body)?)?;
     let event = match &*head.name.0 {
         "url_verification" => return Some(Identity::Challenge(head.challenge?.0.into_owned())),
-        "event_callback" => payload::event(Source::Slack, &head.event?.name.0, Some(&head.event_id?.0), body)?,
+        "event_callback" => payload::event(
+            Source::Slack,
+            &head.event?.name.0,
+            Some(&head.event_id?.0),
+            body,
+        )?,
         name @ "app_rate_limited" => payload::event(Source::Slack, name, None, body)?,
         _ => return None,
     };
-    Some(Identity::Event(EventIdentity { occurred_at: head.event_time.and_then(payload::seconds), ..event }))
+    Some(Identity::Event(EventIdentity {
+        occurred_at: head.event_time.and_then(payload::seconds),
+        ..event
+    }))
 }
 
 /// A slash command, or an interaction with its JSON in `payload`. Slack sends neither twice.

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::Deserialize;
 
 use super::payload::{self, Raw, Text};
@@ -47,18 +47,30 @@ pub fn check_secret(secret: &Secret) -> Result<(), BadSecret> {
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
     let names = names(delivery.headers);
     let [id, timestamp, signature] = names;
-    let get = |name| delivery.headers.get(name).ok_or(Rejection::MissingHeader(name));
+    let get = |name| {
+        delivery
+            .headers
+            .get(name)
+            .ok_or(Rejection::MissingHeader(name))
+    };
     let (signatures, id_text, timestamp_text) = (get(signature)?, get(id)?, get(timestamp)?);
     // With a dot in the id, one signed text could be read as two deliveries.
     if id_text.is_empty() || id_text.contains('.') {
         return Err(Rejection::MalformedHeader(id));
     }
-    let signed_at = mac::decode_seconds(timestamp_text).ok_or(Rejection::MalformedHeader(timestamp))?;
+    let signed_at =
+        mac::decode_seconds(timestamp_text).ok_or(Rejection::MalformedHeader(timestamp))?;
     if !signatures.contains(',') {
         return Err(Rejection::MalformedHeader(signature));
     }
 
-    let parts: [&[u8]; 5] = [id_text.as_bytes(), b".", timestamp_text.as_bytes(), b".", delivery.body];
+    let parts: [&[u8]; 5] = [
+        id_text.as_bytes(),
+        b".",
+        timestamp_text.as_bytes(),
+        b".",
+        delivery.body,
+    ];
     let index = secrets
         .iter()
         .position(|it| key(it).is_ok_and(|key| mac::matches(&key, &parts, decode(signatures))))
@@ -75,7 +87,13 @@ pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
 /// Makes the three headers. The id must not hold a dot.
 pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Result<Vec<(String, String)>, BadSecret> {
     let timestamp = mac::seconds(outgoing.now);
-    let parts: [&[u8]; 5] = [outgoing.id.as_bytes(), b".", timestamp.as_bytes(), b".", outgoing.body];
+    let parts: [&[u8]; 5] = [
+        outgoing.id.as_bytes(),
+        b".",
+        timestamp.as_bytes(),
+        b".",
+        outgoing.body,
+    ];
     let signature = format!("v1,{}", STANDARD.encode(mac::hmac(&key(secret)?, &parts)));
     let values = [outgoing.id.to_owned(), timestamp, signature];
     Ok(NAMES.map(str::to_owned).into_iter().zip(values).collect())
@@ -87,22 +105,38 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
     // The specification puts the name in the body; some senders only set this unsigned header.
     let fallback = || delivery.headers.get("webhook-event").map(Cow::Borrowed);
     let name = head.name.map(|it| it.0).or_else(fallback)?;
-    let event = payload::event(Source::Standard, &name, delivery.headers.get(id), delivery.body)?;
+    let event = payload::event(
+        Source::Standard,
+        &name,
+        delivery.headers.get(id),
+        delivery.body,
+    )?;
     let signed_at = || mac::decode_seconds(delivery.headers.get(timestamp)?);
-    Some(EventIdentity { occurred_at: head.timestamp.and_then(payload::rfc3339).or_else(signed_at), ..event })
+    Some(EventIdentity {
+        occurred_at: head.timestamp.and_then(payload::rfc3339).or_else(signed_at),
+        ..event
+    })
 }
 
 /// One family for all three headers, so that an unsigned header of the other never counts.
 fn names(headers: &Headers) -> Names {
     let has = |names: Names| names.last().is_some_and(|it| headers.get(it).is_some());
-    if has(SVIX_NAMES) && !has(NAMES) { SVIX_NAMES } else { NAMES }
+    if has(SVIX_NAMES) && !has(NAMES) {
+        SVIX_NAMES
+    } else {
+        NAMES
+    }
 }
 
 /// The `v1` signatures of a list as `v1,… v1a,… v2,…`; what is anything else is skipped.
 fn decode(signatures: &str) -> impl Iterator<Item = mac::Sum> {
-    signatures
-        .split(' ')
-        .filter_map(|it| STANDARD.decode(it.strip_prefix("v1,")?).ok()?.try_into().ok())
+    signatures.split(' ').filter_map(|it| {
+        STANDARD
+            .decode(it.strip_prefix("v1,")?)
+            .ok()?
+            .try_into()
+            .ok()
+    })
 }
 
 /// The bytes that sign: unlike Stripe's, the secret is decoded first.
@@ -112,6 +146,8 @@ fn key(secret: &Secret) -> Result<Vec<u8>, BadSecret> {
     match SECRET_BASE64.decode(text) {
         Ok(key) if key.is_empty() => Err(BadSecret("the secret is empty".to_owned())),
         Ok(key) => Ok(key),
-        Err(_) => Err(BadSecret("the secret is not `whsec_` and base64".to_owned())),
+        Err(_) => Err(BadSecret(
+            "the secret is not `whsec_` and base64".to_owned(),
+        )),
     }
 }

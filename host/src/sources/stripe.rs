@@ -27,7 +27,10 @@ struct Head<'a> {
 
 /// Checks `t=…,v1=…[,v1=…]` over `{t}.{body}`.
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
-    let header = delivery.headers.get(SIGNATURE).ok_or(Rejection::MissingHeader(SIGNATURE))?;
+    let header = delivery
+        .headers
+        .get(SIGNATURE)
+        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
     let (timestamp, signed_at) = timestamp(header).ok_or(Rejection::MalformedHeader(SIGNATURE))?;
 
     let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", delivery.body];
@@ -49,15 +52,23 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     let timestamp = mac::seconds(outgoing.now);
     let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", outgoing.body];
     let signature = hex::encode(mac::hmac(secret.expose().as_bytes(), &parts));
-    vec![(SIGNATURE.to_owned(), format!("t={timestamp},v1={signature}"))]
+    vec![(
+        SIGNATURE.to_owned(),
+        format!("t={timestamp},v1={signature}"),
+    )]
 }
 
 fn documented(body: &[u8]) -> Option<EventIdentity> {
     let head: Head<'_> = payload::object(payload::text(body)?)?;
     let event = payload::event(Source::Stripe, &head.name, Some(&head.id), body)?;
     // Seconds in a snapshot event, RFC 3339 in a thin one.
-    let occurred_at = head.created.and_then(|it| payload::seconds(it).or_else(|| payload::rfc3339(it)));
-    Some(EventIdentity { occurred_at, ..event })
+    let occurred_at = head
+        .created
+        .and_then(|it| payload::seconds(it).or_else(|| payload::rfc3339(it)));
+    Some(EventIdentity {
+        occurred_at,
+        ..event
+    })
 }
 
 /// The one `t` of a header in which every part is a pair.
@@ -76,5 +87,7 @@ fn timestamp(header: &str) -> Option<(&str, TimestampMs)> {
 
 /// Several while a secret is rolled. Other schemes do not count: `v0` is made for tests.
 fn signatures(header: &str) -> impl Iterator<Item = mac::Sum> {
-    header.split(',').filter_map(|it| mac::decode_hex(it.strip_prefix("v1=")?))
+    header
+        .split(',')
+        .filter_map(|it| mac::decode_hex(it.strip_prefix("v1=")?))
 }
