@@ -204,7 +204,8 @@ fn compatible(one: &str, other: &str) -> bool {
     series(one) == series(other)
 }
 
-fn row(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
+/// Writes one aligned line.
+pub(super) fn row(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
     writeln!(out, "{name:<14} {value}")
 }
 

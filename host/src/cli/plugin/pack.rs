@@ -10,7 +10,7 @@ use super::core_module::{self, Layer, Malformed};
 use super::inspect::{self, CONTRACT_VERSION, InspectError};
 
 /// The contract, as it was when this program was built.
-const WIT: [(&str, &str); 3] = [
+pub(super) const WIT: [(&str, &str); 3] = [
     ("types.wit", include_str!("../../../../wit/types.wit")),
     ("host.wit", include_str!("../../../../wit/host.wit")),
     ("worlds.wit", include_str!("../../../../wit/worlds.wit")),
@@ -77,12 +77,15 @@ pub fn pack(input: &[u8]) -> Result<Vec<u8>, PackError> {
         Layer::Module => encode(&with_contract(&wasm)?)?,
     };
     let inspection = inspect::inspect(&component)?;
-    if !inspection.is_policy() {
-        let found = list(&inspection.other_exports);
-        return Err(PackError::NoPolicyExport { found });
-    }
     if !inspection.imports.unknown.is_empty() {
         return Err(PackError::UnknownImport(list(&inspection.imports.unknown)));
+    }
+    if !inspection.is_policy() {
+        let ours = inspection.exports.iter().map(|it| it.interface.clone());
+        let found: Vec<String> = ours.chain(inspection.other_exports).collect();
+        return Err(PackError::NoPolicyExport {
+            found: list(&found),
+        });
     }
     Ok(component)
 }
@@ -103,7 +106,7 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
 ///
 /// Bindings made beforehand describe a whole world, while an author may
 /// implement a part of it, and some toolchains describe nothing at all.
-fn with_contract(module: &[u8]) -> Result<Vec<u8>, PackError> {
+pub(super) fn with_contract(module: &[u8]) -> Result<Vec<u8>, PackError> {
     let exports = core_module::exports(module)?;
     let offered = offered(&exports)?;
     let (stripped, described) =
@@ -127,8 +130,9 @@ fn with_contract(module: &[u8]) -> Result<Vec<u8>, PackError> {
 /// The interfaces of the contract that a module's exports implement, in the
 /// order of `FUNCTIONS`.
 fn offered(exports: &[String]) -> Result<Vec<&'static str>, PackError> {
-    let name =
-        |(interface, function): &(_, _)| format!("{CONTRACT}{interface}@{CONTRACT_VERSION}#{function}");
+    let name = |(interface, function): &(_, _)| {
+        format!("{CONTRACT}{interface}@{CONTRACT_VERSION}#{function}")
+    };
     let known: Vec<String> = FUNCTIONS.iter().map(name).collect();
     let unknown = exports
         .iter()
@@ -156,7 +160,10 @@ struct Described {
 impl Described {
     fn read(resolve: &Resolve, world: WorldId) -> Described {
         let Some(world) = resolve.worlds.get(world) else {
-            return Described { exports: Vec::new(), foreign: false };
+            return Described {
+                exports: Vec::new(),
+                foreign: false,
+            };
         };
         let foreign_item = |(key, item): (&WorldKey, &WorldItem)| {
             !matches!(item, WorldItem::Type { .. })
@@ -180,7 +187,9 @@ impl Described {
 
 /// The contract with one more world, which exports what a module offers.
 fn contract_world(offered: &[&str]) -> anyhow::Result<(Resolve, WorldId)> {
-    let mut world = format!("package {CONTRACT_PACKAGE};\nworld packed {{\n    include imports;\n");
+    let mut world = format!(
+        "package triage:policy@{CONTRACT_VERSION};\nworld packed {{\n    include imports;\n"
+    );
     for interface in offered {
         world.push_str(&format!("    export {interface};\n"));
     }
