@@ -13,6 +13,7 @@ use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
 use crate::model::event::ContentKey;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
+use crate::model::time::TimestampMs;
 
 /// How long the same body counts as a repeat, under whatever delivery id.
 ///
@@ -31,15 +32,15 @@ struct Head<'a> {
     action: Option<Text<'a>>,
     // What the event is about, the narrower first: a comment comes with its issue.
     #[serde(borrow)]
-    comment: Option<Subject<'a>>,
+    comment: Option<Raw<'a>>,
     #[serde(borrow)]
-    issue: Option<Subject<'a>>,
+    issue: Option<Raw<'a>>,
     #[serde(borrow)]
-    pull_request: Option<Subject<'a>>,
+    pull_request: Option<Raw<'a>>,
     #[serde(borrow)]
-    alert: Option<Subject<'a>>,
+    alert: Option<Raw<'a>>,
     #[serde(borrow)]
-    workflow_run: Option<Subject<'a>>,
+    workflow_run: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -120,9 +121,12 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
         .or(head.alert)
         .or(head.workflow_run);
     Some(EventIdentity {
-        occurred_at: subject
-            .and_then(|it| it.updated_at)
-            .and_then(payload::rfc3339),
+        occurred_at: subject.and_then(updated_at),
         ..event
     })
+}
+
+fn updated_at(subject: Raw<'_>) -> Option<TimestampMs> {
+    let subject: Subject<'_> = payload::object(subject.get())?;
+    payload::rfc3339(subject.updated_at?)
 }

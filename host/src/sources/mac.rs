@@ -56,7 +56,7 @@ pub fn decode_seconds(text: &str) -> Option<TimestampMs> {
 }
 
 /// The seconds that a scheme signs for this time.
-pub fn seconds(at: TimestampMs) -> String {
+pub fn encode_seconds(at: TimestampMs) -> String {
     at.div_euclid(1000).to_string()
 }
 

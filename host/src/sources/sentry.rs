@@ -13,6 +13,7 @@ use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
 use crate::model::event::ContentKey;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
+use crate::model::time::TimestampMs;
 
 const SIGNATURE: &str = "sentry-hook-signature";
 const TIMESTAMP: &str = "sentry-hook-timestamp";
@@ -30,9 +31,9 @@ struct Head<'a> {
 #[derive(Deserialize)]
 struct Data<'a> {
     #[serde(borrow)]
-    event: Option<Occurrence<'a>>,
+    event: Option<Raw<'a>>,
     #[serde(borrow)]
-    error: Option<Occurrence<'a>>,
+    error: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +76,7 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     vec![
         (RESOURCE.to_owned(), resource.to_owned()),
         (REQUEST_ID.to_owned(), outgoing.id.to_owned()),
-        (TIMESTAMP.to_owned(), mac::seconds(outgoing.now)),
+        (TIMESTAMP.to_owned(), mac::encode_seconds(outgoing.now)),
         (
             SIGNATURE.to_owned(),
             hex::encode(mac::hmac(secret.expose().as_bytes(), &[outgoing.body])),
@@ -96,9 +97,12 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
             key: mac::sha256_hex(&[resource.as_bytes(), b"\n", delivery.body]),
             window_ms: None,
         }),
-        occurred_at: occurrence
-            .and_then(|it| it.datetime)
-            .and_then(payload::rfc3339),
+        occurred_at: occurrence.and_then(happened_at),
         ..event
     })
+}
+
+fn happened_at(occurrence: Raw<'_>) -> Option<TimestampMs> {
+    let occurrence: Occurrence<'_> = payload::object(occurrence.get())?;
+    payload::rfc3339(occurrence.datetime?)
 }

@@ -86,7 +86,7 @@ pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
 
 /// Makes the three headers. The id must not hold a dot.
 pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Result<Vec<(String, String)>, BadSecret> {
-    let timestamp = mac::seconds(outgoing.now);
+    let timestamp = mac::encode_seconds(outgoing.now);
     let parts: [&[u8]; 5] = [
         outgoing.id.as_bytes(),
         b".",
@@ -120,11 +120,11 @@ fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
 
 /// One family for all three headers, so that an unsigned header of the other never counts.
 fn names(headers: &Headers) -> Names {
-    let has = |names: Names| names.last().is_some_and(|it| headers.get(it).is_some());
-    if has(SVIX_NAMES) && !has(NAMES) {
-        SVIX_NAMES
-    } else {
-        NAMES
+    let [.., signature] = NAMES;
+    let [.., svix_signature] = SVIX_NAMES;
+    match (headers.get(signature), headers.get(svix_signature)) {
+        (None, Some(_)) => SVIX_NAMES,
+        _ => NAMES,
     }
 }
 

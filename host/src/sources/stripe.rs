@@ -49,7 +49,7 @@ pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
 
 /// Makes the one header. The delivery's id stands in the body.
 pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
-    let timestamp = mac::seconds(outgoing.now);
+    let timestamp = mac::encode_seconds(outgoing.now);
     let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", outgoing.body];
     let signature = hex::encode(mac::hmac(secret.expose().as_bytes(), &parts));
     vec![(

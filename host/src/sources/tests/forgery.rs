@@ -21,15 +21,12 @@ fn timed() -> impl Iterator<Item = Source> {
     [Source::Standard, Source::Stripe, Source::Slack].into_iter()
 }
 
-/// Checks a good delivery in which one header has been replaced, or taken away.
+/// Checks a good delivery in which one header has another value.
 #[track_caller]
-fn check_header(source: Source, name: &str, value: Option<&str>, expected: Rejection) {
+fn check_header(source: Source, name: &str, value: &str, expected: Rejection) {
     let mut headers = signed(source, "a.b", "msg_1", BODY);
-    assert!(headers.get(name).is_some(), "no such header: {name}");
-    headers.0.retain(|(it, _)| it != name);
-    headers
-        .0
-        .extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    let (_, text) = headers.0.iter_mut().find(|(it, _)| it == name).unwrap();
+    *text = value.to_owned();
     assert_eq!(
         outcome(source, &[SECRET], &headers, BODY, NOW),
         Err(expected),
@@ -133,31 +130,21 @@ fn stripe_and_standard_take_any_signature_with_any_secret() {
 
 #[test]
 fn a_missing_header_is_named() {
-    for source in Source::ALL {
-        let unsigned = [
-            "x-github-event",
-            "x-github-delivery",
-            "sentry-hook-resource",
-            "sentry-hook-timestamp",
-            "request-id",
-        ];
-        for (name, _) in signed(source, "a.b", "msg_1", BODY).0 {
-            if !unsigned.contains(&&*name) {
-                let expected = match outcome(source, &[SECRET], &without(source, &name), BODY, NOW)
-                {
-                    Err(Rejection::MissingHeader(expected)) => expected,
-                    other => panic!("{source} without {name}: {other:?}"),
-                };
-                assert_eq!(expected, name);
-            }
-        }
+    for (source, name) in [
+        (Source::Standard, "webhook-id"),
+        (Source::Standard, "webhook-timestamp"),
+        (Source::Standard, "webhook-signature"),
+        (Source::Sentry, "sentry-hook-signature"),
+        (Source::Stripe, "stripe-signature"),
+        (Source::Github, "x-hub-signature-256"),
+        (Source::Slack, "x-slack-request-timestamp"),
+        (Source::Slack, "x-slack-signature"),
+    ] {
+        let mut headers = signed(source, "a.b", "msg_1", BODY);
+        headers.0.retain(|(it, _)| it != name);
+        let refused = outcome(source, &[SECRET], &headers, BODY, NOW);
+        assert_eq!(refused, Err(Rejection::MissingHeader(name)));
     }
-}
-
-fn without(source: Source, name: &str) -> Headers {
-    let mut headers = signed(source, "a.b", "msg_1", BODY);
-    headers.0.retain(|(it, _)| it != name);
-    headers
 }
 
 #[test]
@@ -192,7 +179,7 @@ fn a_malformed_signature_header_is_named() {
     ] {
         let (name, _) = signature_header(source);
         for value in values {
-            check_header(source, name, Some(value), Rejection::MalformedHeader(name));
+            check_header(source, name, value, Rejection::MalformedHeader(name));
         }
     }
 }
@@ -210,7 +197,7 @@ fn signatures_in_upper_case_or_of_another_length_are_malformed() {
             check_header(
                 source,
                 name,
-                Some(&format!("{prefix}{digits}")),
+                &format!("{prefix}{digits}"),
                 Rejection::MalformedHeader(name),
             );
         }
@@ -231,7 +218,7 @@ fn a_signature_of_an_unknown_scheme_never_counts() {
         check_header(
             Source::Stripe,
             "stripe-signature",
-            Some(&value),
+            &value,
             Rejection::SignatureMismatch,
         );
     }
@@ -256,14 +243,9 @@ fn timestamps_are_integers() {
             "١",
         ];
         for value in malformed {
-            check_header(source, name, Some(value), Rejection::MalformedHeader(name));
+            check_header(source, name, value, Rejection::MalformedHeader(name));
         }
-        check_header(
-            source,
-            name,
-            Some("1731705122"),
-            Rejection::SignatureMismatch,
-        );
+        check_header(source, name, "1731705122", Rejection::SignatureMismatch);
     }
 }
 
@@ -273,14 +255,14 @@ fn standard_ids_hold_no_dot() {
         check_header(
             Source::Standard,
             "webhook-id",
-            Some(id),
+            id,
             Rejection::MalformedHeader("webhook-id"),
         );
     }
     check_header(
         Source::Standard,
         "webhook-id",
-        Some("msg_2"),
+        "msg_2",
         Rejection::SignatureMismatch,
     );
 }
@@ -300,6 +282,18 @@ fn the_two_families_of_standard_headers_do_not_mix() {
     assert_eq!(
         outcome(Source::Standard, &[SECRET], &headers(&mixed), BODY, NOW),
         Err(Rejection::MissingHeader("webhook-timestamp"))
+    );
+
+    // Where both families are there, the specification's counts.
+    let wrong = [
+        ("svix-id", "msg_2"),
+        ("svix-timestamp", "1"),
+        ("svix-signature", "v1,"),
+    ];
+    let both = Headers([good.0.clone(), headers(&wrong).0].concat());
+    assert_eq!(
+        outcome(Source::Standard, &[SECRET], &both, BODY, NOW),
+        Ok(0)
     );
 
     // The unsigned id of the other family is not taken for the key.

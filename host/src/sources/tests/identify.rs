@@ -34,11 +34,10 @@ fn check(source: Source, pairs: Pairs<'_>, body: &str, event_type: &str, key: &s
 
 #[track_caller]
 fn check_time(source: Source, pairs: Pairs<'_>, body: &str, expected: Option<TimestampMs>) {
-    assert_eq!(
-        event(source, pairs, body.as_bytes()).occurred_at,
-        expected,
-        "{body}"
-    );
+    let event = event(source, pairs, body.as_bytes());
+    assert_eq!(event.occurred_at, expected, "{body}");
+    // A time of another form does not make the event another one.
+    assert_ne!(event.event_type, format!("{source}.unparsable"), "{body}");
 }
 
 #[test]
@@ -107,7 +106,11 @@ fn stripe_events_are_named_by_type_and_recognised_by_id() {
         "stripe.unparsable",
         HASH,
     );
-    check(r#"["evt_1","payout.failed"]"#, "stripe.unparsable", HASH);
+    check(
+        r#"["evt_1","payout.failed",null]"#,
+        "stripe.unparsable",
+        HASH,
+    );
 }
 
 #[test]
@@ -189,6 +192,7 @@ fn github_events_happened_when_their_subject_was_updated() {
     );
     check(r#"{"issue":{"updated_at":null}}"#, None);
     check(r#"{"issue":{}}"#, None);
+    check(r#"{"issue":5}"#, None);
     check(r#"{"ref":"refs/heads/main"}"#, None);
 }
 
@@ -223,6 +227,7 @@ fn sentry_events_happened_when_the_occurrence_says() {
         Some(NOW),
     );
     check(r#"{"action":"created","data":{"issue":{}}}"#, None);
+    check(r#"{"action":"created","data":{"error":"text"}}"#, None);
     check(r#"{"action":"created"}"#, None);
 }
 
