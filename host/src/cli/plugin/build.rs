@@ -21,11 +21,12 @@ use super::toolchain::{self, Search, TARGET, Toolchain};
 pub const INPUT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const METADATA_LIMIT: Duration = Duration::from_secs(60);
 /// Small and without unwinding, whatever the author's own profile says.
-const PROFILE: [&str; 5] = [
+const PROFILE: [&str; 6] = [
     "profile.release.panic=\"abort\"",
     "profile.release.opt-level=\"s\"",
     "profile.release.lto=true",
     "profile.release.codegen-units=1",
+    "profile.release.debug=false",
     "profile.release.strip=true",
 ];
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 /// How much of the end of a program's output is read. A large workspace's
 /// `cargo metadata` takes a few hundred KiB.
 const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const COMPLAINT_CHARS_MAX: usize = 400;
 const SCRATCH_TRIES_MAX: u32 = 1_000;
 const POLL: Duration = Duration::from_millis(20);
 
@@ -111,7 +112,7 @@ impl Finished {
         let from = lines.len().saturating_sub(3);
         match lines.get(from..) {
             Some([]) | None => "it said nothing".to_owned(),
-            Some(last) => last.join("; "),
+            Some(last) => last.join("; ").chars().take(COMPLAINT_CHARS_MAX).collect(),
         }
     }
 }
