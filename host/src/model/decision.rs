@@ -101,6 +101,13 @@ pub enum ActionContent {
         /// What to thread by.
         thread_key: Option<String>,
     },
+    /// For kinds of destination that the contract does not know.
+    Other {
+        /// The kind, as the destination names it.
+        of: String,
+        /// JSON text.
+        content: String,
+    },
 }
 
 impl ActionContent {
@@ -110,6 +117,7 @@ impl ActionContent {
             Self::Ticket(_) => "ticket",
             Self::Webhook { .. } => "webhook",
             Self::Message { .. } => "message",
+            Self::Other { .. } => "other",
         }
     }
 }

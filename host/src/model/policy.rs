@@ -42,6 +42,9 @@ pub struct Grants {
     pub destinations: BTreeSet<String>,
 }
 
+/// The largest wall limit that a policy may be given, in milliseconds.
+pub const WALL_MS_MAX: u64 = 300_000;
+
 /// What one attempt may consume. Each stage (classify, triage) has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

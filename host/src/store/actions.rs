@@ -1,5 +1,7 @@
 //! The queue of actions: claim, finish.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{Store, StoreError, row, tickets};
@@ -110,7 +112,7 @@ impl Store {
     ///
     /// A ticket is opened here, in the same transaction: there is no moment at which it
     /// stands without its receipt. An attempt whose claim was lost changes nothing.
-    pub async fn finish_actions(&self, finished: Vec<FinishedAction>) -> Result<(), StoreError> {
+    pub async fn finish_actions(&self, finished: Arc<Vec<FinishedAction>>) -> Result<(), StoreError> {
         self.write(move |tx| finished.iter().try_for_each(|it| finish_action(tx, it))).await
     }
 }

@@ -101,6 +101,7 @@ pub struct Store {
     writer: Option<Arc<Writer>>,
     readers: Arc<Readers>,
     hasher: Arc<KeyHasher>,
+    rejections: Arc<rejections::Pressure>,
     _lock: Option<Arc<File>>,
 }
 
@@ -123,6 +124,7 @@ impl Store {
             writer: Some(Arc::new(Writer::start(connection))),
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
+            rejections: Arc::default(),
             _lock: Some(Arc::new(lock)),
         };
         Ok(store)
@@ -140,6 +142,7 @@ impl Store {
             writer: None,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
+            rejections: Arc::default(),
             _lock: None,
         })
     }

@@ -1,11 +1,13 @@
 //! The queue of runs: claim, finish, rescue.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{Store, StoreError, content, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
-use crate::model::decision::Decision;
+use crate::model::outcome::Outcome;
 use crate::model::id::RunId;
 use crate::model::run::{ClaimedEvent, ClaimedRun, Evaluation};
 use crate::model::time::TimestampMs;
@@ -90,8 +92,6 @@ pub struct FinishedAttempt {
     pub evaluation: Evaluation,
     /// What happens next.
     pub transition: Transition,
-    /// The decision, where there is one.
-    pub decision: Option<Decision>,
     /// The decision's actions.
     pub actions: Vec<NewAction>,
 }
@@ -130,11 +130,11 @@ impl Store {
         self.read(|db| Ok(db.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0))?)).await
     }
 
-    /// Writes attempts with their decisions, actions and next states, in one transaction.
+    /// Writes an attempt with its decision, actions and next state, in one transaction.
     ///
     /// An attempt whose claim was lost meanwhile changes nothing.
-    pub async fn finish_attempts(&self, finished: Vec<FinishedAttempt>) -> Result<(), StoreError> {
-        self.write(move |tx| finished.iter().try_for_each(|it| finish_attempt(tx, it))).await
+    pub async fn finish_attempt(&self, finished: Arc<FinishedAttempt>) -> Result<(), StoreError> {
+        self.write(move |tx| finish_attempt(tx, &finished)).await
     }
 
     /// Queues runs whose lease ended at or before `lease_until` again; says how many.
@@ -229,13 +229,18 @@ fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), Sto
 fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreError> {
     let (seq, attempt, now) = (finished.run_seq, finished.attempt, finished.finished_at);
     let changed = match &finished.transition {
-        Transition::Complete(completion) => tx.prepare_cached(COMPLETE)?.execute(named_params! {
+        Transition::Complete(completion) => {
+            let Outcome::Decided(decision) = &finished.evaluation.outcome else {
+                return Err(StoreError::Malformed("attempt: completed without a decision"));
+            };
+            tx.prepare_cached(COMPLETE)?.execute(named_params! {
             ":seq": seq,
             ":attempt": attempt,
             ":now": now,
             ":outcome": completion.as_str(),
-            ":decision": row::to_json(&finished.decision)?,
-        })?,
+            ":decision": row::to_json(decision)?,
+        })?
+        }
         Transition::Dead { reason, breach } => tx.prepare_cached(BURY)?.execute(named_params! {
             ":seq": seq,
             ":attempt": attempt,

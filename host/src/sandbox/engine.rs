@@ -1,0 +1,129 @@
+//! The one engine: how guests are compiled and confined, and the clock that interrupts them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+/// The largest linear memory that a policy may be given, in bytes.
+pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Guests that can be alive at the same time.
+pub const INSTANCES_MAX: u32 = 256;
+/// How often a running guest is looked at, in milliseconds. Limits fire this much late.
+pub const TICK_MS: u64 = 1;
+/// Elements of one table.
+pub const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Native stack of a guest in bytes; deeper recursion is a trap.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+/// The stack that a guest and the host functions it calls share, in bytes.
+const FIBER_STACK_BYTES: usize = 1 << 20;
+/// Memory that a slot keeps between guests, in bytes: about what a small guest touches.
+/// Less costs page faults, more costs clearing (measured; see `docs/decisions`).
+const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+
+/// Makes the engine: with pooled slots, or without where the address space does not allow them.
+pub(super) fn make() -> wasmtime::Result<Engine> {
+    let mut config = base_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    Engine::new(&config).or_else(|error| {
+        tracing::warn!(error = %error, "no address space for pooled guests; each gets memory of its own, which is slower");
+        Engine::new(&base_config())
+    })
+}
+
+fn base_config() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        // The same event must give the same decision on every machine.
+        .cranelift_nan_canonicalization(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .async_stack_zeroing(true);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_core_instances(4 * INSTANCES_MAX)
+        .total_memories(INSTANCES_MAX)
+        .total_tables(4 * INSTANCES_MAX)
+        .total_stacks(INSTANCES_MAX)
+        .max_core_instances_per_component(16)
+        .max_memories_per_component(1)
+        .max_tables_per_component(8)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(16 << 10)
+        .max_unused_warm_slots(INSTANCES_MAX)
+        .decommit_batch_size(16)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Advances the engine's epoch from a thread of its own, so that a busy runtime cannot
+/// delay a limit. It sleeps while no guest runs.
+pub(super) struct Ticker {
+    shared: Arc<TickerState>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct TickerState {
+    running: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Ticker {
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(TickerState::default());
+        let (engine, seen) = (engine.clone(), shared.clone());
+        let handle = std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(move || {
+            while !seen.stop.load(Ordering::SeqCst) {
+                if seen.running.load(Ordering::SeqCst) == 0 {
+                    std::thread::park();
+                } else {
+                    std::thread::sleep(Duration::from_millis(TICK_MS));
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self { shared, thread: handle.thread().clone() })
+    }
+
+    /// Keeps the ticker going until the result is dropped.
+    pub(super) fn while_running(&self) -> Running {
+        if self.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.thread.unpark();
+        }
+        Running(self.shared.clone())
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+/// A guest is running.
+pub(super) struct Running(Arc<TickerState>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

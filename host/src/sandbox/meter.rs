@@ -1,0 +1,107 @@
+//! What a guest consumes: computing time and memory, counted and limited.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::ResourceLimiter;
+
+use super::engine::TABLE_ELEMENTS_MAX;
+use crate::model::outcome::Breach;
+
+/// A limit was passed: carried through wasmtime as the error that ends the guest.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct LimitPassed(pub(super) Breach);
+
+/// Counts the time that the guest's thread spends in the guest, waiting left out.
+#[derive(Clone, Default)]
+pub(super) struct CpuMeter(Arc<CpuTimes>);
+
+#[derive(Default)]
+struct CpuTimes {
+    used_ns: AtomicU64,
+    poll_began_ns: AtomicU64,
+}
+
+impl CpuMeter {
+    /// Computing time so far in nanoseconds; to be asked on the guest's own thread.
+    pub(super) fn used_ns(&self) -> u64 {
+        let running = thread_cpu_ns().saturating_sub(self.0.poll_began_ns.load(Ordering::Relaxed));
+        self.0.used_ns.load(Ordering::Relaxed) + running
+    }
+
+    /// Computing time in microseconds, when the guest is not running.
+    pub(super) fn total_us(&self) -> u64 {
+        self.0.used_ns.load(Ordering::Relaxed) / 1_000
+    }
+
+    /// The future, with the time of each poll counted.
+    pub(super) fn measure<F: Future>(&self, future: F) -> Measured<F> {
+        Measured { meter: self.clone(), future: Box::pin(future) }
+    }
+}
+
+/// See [`CpuMeter::measure`].
+pub(super) struct Measured<F> {
+    meter: CpuMeter,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let began_ns = thread_cpu_ns();
+        self.meter.0.poll_began_ns.store(began_ns, Ordering::Relaxed);
+        let polled = self.future.as_mut().poll(context);
+        self.meter.0.used_ns.fetch_add(thread_cpu_ns().saturating_sub(began_ns), Ordering::Relaxed);
+        polled
+    }
+}
+
+/// Computing time of this thread. Not wall time: on a busy machine a guest does not pay
+/// for the time in which it was not scheduled.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Counts and limits linear memory and tables.
+#[derive(Debug)]
+pub(super) struct MemoryMeter {
+    limit_bytes: u64,
+    /// The most linear memory so far, in bytes.
+    pub(super) peak_bytes: u64,
+}
+
+impl MemoryMeter {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, peak_bytes: 0 }
+    }
+}
+
+impl ResourceLimiter for MemoryMeter {
+    // An error and not a refusal: a guest that goes on after a refused request would
+    // be judged by whatever it does next.
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let desired = desired as u64;
+        if self.limit_bytes < desired {
+            let breach = Breach::MemoryLimit { what: "memory", limit_bytes: self.limit_bytes };
+            return Err(wasmtime::Error::new(LimitPassed(breach)));
+        }
+        self.peak_bytes = self.peak_bytes.max(desired);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if TABLE_ELEMENTS_MAX < desired {
+            let limit_bytes = (TABLE_ELEMENTS_MAX * size_of::<usize>()) as u64;
+            return Err(wasmtime::Error::new(LimitPassed(Breach::MemoryLimit { what: "table", limit_bytes })));
+        }
+        Ok(true)
+    }
+}
