@@ -21,7 +21,9 @@ CREATE TABLE event (
     duplicate_at    INTEGER,
     CHECK ((duplicate_count = 0) = (duplicate_at IS NULL))
 ) STRICT;
-CREATE UNIQUE INDEX event_by_id ON event (id);
+CREATE UNIQUE INDEX event_by_id          ON event (id);
+CREATE INDEX        event_by_tenant      ON event (tenant);
+CREATE INDEX        event_by_integration ON event (integration_id);
 
 -- Headers and body, apart from the event, so that lists do not read them.
 CREATE TABLE event_content (
@@ -67,6 +69,7 @@ CREATE TABLE run (
 ) STRICT;
 CREATE UNIQUE INDEX run_by_id    ON run (id);
 CREATE INDEX        run_by_event ON run (event_seq);
+CREATE INDEX        run_by_tenant ON run (tenant);
 CREATE INDEX        run_due      ON run (run_after, seq) WHERE state = 'queued';
 CREATE INDEX        run_leased   ON run (lease_until)    WHERE state = 'running';
 CREATE INDEX        run_dead     ON run (seq)            WHERE state = 'dead';
@@ -149,7 +152,8 @@ CREATE TABLE ticket (
     category   TEXT    NOT NULL,
     opened_at  INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX ticket_by_id ON ticket (id);
+CREATE UNIQUE INDEX ticket_by_id     ON ticket (id);
+CREATE INDEX        ticket_by_tenant ON ticket (tenant);
 
 -- Deliveries that were not believed: the newest ones, without their bodies.
 CREATE TABLE rejection (
@@ -182,3 +186,5 @@ CREATE TABLE browser_grant (
     token_id   BLOB    NOT NULL REFERENCES token (id) ON DELETE CASCADE,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX browser_grant_by_expiry ON browser_grant (expires_at);
+CREATE INDEX browser_grant_by_token  ON browser_grant (token_id);

@@ -75,6 +75,9 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: u32,
     },
+    /// Another process serves it with an older schema.
+    #[error("{} is served by an older triage: stop that one first", .0.display())]
+    Older(PathBuf),
     /// The file cannot be used.
     #[error("cannot use {} as a database", .path.display())]
     Io {
@@ -117,17 +120,33 @@ impl Store {
             return Err(OpenError::Missing(path.to_owned()));
         }
         let lock = schema::lock(path)?;
+        Self::writing(path, Some(lock))
+    }
+
+    /// Opens the database beside a process that may be serving it, for small writes such as a new token.
+    pub fn open_beside(path: &Path) -> Result<Self, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing(path.to_owned()));
+        }
+        match schema::lock(path) {
+            Ok(lock) => Self::writing(path, Some(lock)),
+            // Whoever serves it may not know a newer schema, so it stays as it is.
+            Err(OpenError::Locked(_)) => schema::check_newest(path).and_then(|()| Self::writing(path, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn writing(path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
         let connection = schema::open_for_writing(path)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
-        let store = Self {
+        Ok(Self {
             writer: Some(Arc::new(Writer::start(connection))),
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::default(),
-            _lock: Some(Arc::new(lock)),
-        };
-        Ok(store)
+            _lock: lock.map(Arc::new),
+        })
     }
 
     /// Opens the database beside a process that may be serving it; only for reading.

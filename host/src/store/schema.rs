@@ -61,6 +61,13 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// Makes sure that a database which another process serves needs no migration.
+pub(super) fn check_newest(path: &Path) -> Result<(), OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let found = version(&open_for_reading(path)?).map_err(sqlite)?;
+    if (found as usize) < MIGRATIONS.len() { Err(OpenError::Older(path.to_owned())) } else { Ok(()) }
+}
+
 pub(super) fn reading_connection(path: &Path) -> rusqlite::Result<Connection> {
     // Not read-only for SQLite: a reader of a WAL database must be able to make its index file.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -80,7 +80,7 @@ pub enum What {
         reason: String,
     },
     /// An action was asked for; with its attempts and its receipt.
-    Action(ActionView),
+    Action(Box<ActionView>),
 }
 
 /// How an event came in.
@@ -152,7 +152,7 @@ fn handled(detail: &RunDetail) -> Vec<Step> {
         .iter()
         .map(|it| Step { at: ended_at, what: What::Decision { outcome: run.outcome.clone(), decision: it.clone() } });
     let dead = run.dead_reason.iter().map(|it| Step { at: ended_at, what: What::Dead { reason: it.clone() } });
-    let actions = detail.actions.iter().map(|it| Step { at: it.created_at, what: What::Action(it.clone()) });
+    let actions = detail.actions.iter().map(|it| Step { at: it.created_at, what: What::Action(Box::new(it.clone())) });
     attempts.chain(decision).chain(dead).chain(actions).collect()
 }
 
