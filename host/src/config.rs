@@ -4,15 +4,37 @@
 //! start nothing reads the environment. Whether a plugin's component fits its
 //! policy is not checked here but by `registry`, which loads it.
 
+mod destinations;
+mod policies;
+mod problem;
+mod raw;
+mod resolve;
+mod secrets;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use url::Url;
 
+pub use self::problem::Problem;
+use self::problem::Problems;
+use self::resolve::Surroundings;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
+
+/// The commented file that `triage init` writes: every setting with its default.
+pub const TEMPLATE: &str = include_str!("config/triage.toml");
+
+/// The largest configuration file in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration: every name in it leads somewhere.
 #[derive(Clone, Debug)]
@@ -35,16 +57,135 @@ pub struct Config {
     pub policies: Vec<Policy>,
 }
 
+/// Why a configuration cannot be used. Nothing of it is applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("there is no {}: `triage init` writes one, `--config` names another", .0.display())]
+    Missing(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{}:{line}:{column}: {message}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What was expected.
+        message: String,
+    },
+    /// Settings that cannot be used: all of them.
+    #[error("{}: {}", .path.display(), problem::joined(.problems))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// In the order of the file's sections.
+        problems: Vec<Problem>,
+    },
+}
+
 impl Config {
+    /// Reads a file and the variables that it names, and checks everything.
+    pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let table = toml::from_str(&text).map_err(|error| syntax_error(path, &text, &error))?;
+
+        let mut problems = Problems::default();
+        let raw = raw::read(table, &mut problems);
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let config = resolve::resolve(raw, &Surroundings { folder, env }, &mut problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Invalid {
+                path: path.to_owned(),
+                problems: problems.into_list(),
+            }),
+        }
+    }
+
     /// The policies that want an event of this type, in the order of the file.
-    pub fn policies_for<'a>(&'a self, tenant: &'a str, event_type: &'a str) -> impl Iterator<Item = &'a Policy> {
+    pub fn policies_for<'a>(
+        &'a self,
+        tenant: &'a str,
+        event_type: &'a str,
+    ) -> impl Iterator<Item = &'a Policy> {
         self.policies
             .iter()
-            .filter(move |it| it.tenant == tenant && it.triggers.iter().any(|trigger| trigger.matches(event_type)))
+            .filter(move |it| it.tenant == tenant)
+            .filter(move |it| {
+                it.triggers
+                    .iter()
+                    .any(|trigger| trigger.matches(event_type))
+            })
     }
 
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|it| it.name == name)
     }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+        _ => unreadable(error),
+    })?;
+    let mut bytes = Vec::new();
+    // One more than allowed, so that a larger file is noticed and not cut.
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if FILE_BYTES_MAX < bytes.len() as u64 {
+        let message = format!("larger than {FILE_BYTES_MAX} bytes");
+        return Err(unreadable(std::io::Error::new(
+            ErrorKind::FileTooLarge,
+            message,
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or_default());
+        let (line, column) = position(&before, valid);
+        let message = "not UTF-8 text".to_owned();
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line,
+            column,
+            message,
+        }
+    })
+}
+
+/// Only the message and the place: the line itself may hold a secret.
+fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let (line, column) = position(text, error.span().map_or(0, |it| it.start));
+    let message = problem::printable(error.message());
+    ConfigError::Syntax {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    }
+}
+
+/// Line and column of a byte, both from 1.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |it| it + 1);
+    let column = before.get(line_start..).map_or(0, |it| it.chars().count());
+    (before.matches('\n').count() + 1, column + 1)
 }

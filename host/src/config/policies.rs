@@ -1,0 +1,319 @@
+//! Policies: which events, which plugins, what they may use and consume.
+//!
+//! Called by `resolve` with the names that the rest of the file declares. Whether a
+//! plugin can classify or triage shows when `registry` loads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{Table, Value};
+
+use super::problem::Problems;
+use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
+use super::{destinations, raw, resolve, values};
+use crate::model::policy::{Grants, Limits, OnFailure, Policy};
+use crate::model::source::Source;
+use crate::model::trigger::Trigger;
+
+/// The most policies of one tenant: a delivery can queue a run for each.
+const POLICIES_PER_TENANT_MAX: usize = 64;
+/// The longest `settings` in bytes of JSON: each attempt can read them.
+const SETTINGS_BYTES_MAX: usize = 64 << 10;
+
+const CPU_MS_MOST: u64 = 60_000;
+const WALL_MS_MOST: u64 = 300_000;
+const MEMORY_MB_MOST: u64 = 256;
+const CONCURRENCY_MOST: usize = 256;
+const HOST_CALL_KB_MOST: u64 = 16 << 10;
+const LOG_KB_MOST: u64 = 1 << 10;
+const ACTIONS_MOST: usize = 256;
+const TOKENS_PER_DAY_MOST: u64 = 1_000_000_000_000;
+
+const _: () = assert!(
+    CPU_MS_MOST <= WALL_MS_MOST,
+    "computing is a part of the time that passes"
+);
+
+/// What policies can refer to.
+pub(super) struct Names {
+    pub plugins: BTreeSet<String>,
+    pub destinations: BTreeSet<String>,
+}
+
+pub(super) fn resolve(
+    raw: Vec<(String, RawPolicy)>,
+    names: &Names,
+    problems: &mut Problems,
+) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    let mut taken = BTreeSet::new();
+    let mut of_tenants: BTreeMap<String, usize> = BTreeMap::new();
+    for (setting, raw) in raw {
+        if raw
+            .name
+            .as_ref()
+            .is_some_and(|name| !taken.insert(name.clone()))
+        {
+            problems.add(&setting, "declared twice: each needs a `name` of its own");
+        }
+        if let Some(policy) = policy(&setting, raw, names, problems) {
+            *of_tenants.entry(policy.tenant.clone()).or_default() += 1;
+            policies.push(policy);
+        }
+    }
+    for (tenant, count) in of_tenants
+        .iter()
+        .filter(|(_, count)| POLICIES_PER_TENANT_MAX < **count)
+    {
+        let message = format!("tenant `{tenant}` has {count}: at most {POLICIES_PER_TENANT_MAX}");
+        problems.add("policy", message);
+    }
+    policies
+}
+
+fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems) -> Option<Policy> {
+    let at = |name: &str| format!("{setting}.{name}");
+    let name = problems.required(&at("name"), raw.name, "as `incidents`");
+    let name = name.and_then(|name| problems.take(at("name"), values::name(&name).map(|()| name)));
+    let tenant = resolve::tenant(setting, raw.tenant, problems);
+    let triggers = triggers(&at("triggers"), raw.triggers, problems);
+    let classifier = plugin(&at("classifier"), raw.classifier, names, problems);
+    let triager = plugin(&at("triager"), raw.triager, names, problems);
+    let unreadable = problems.has(&at("classifier")) || problems.has(&at("triager"));
+    if classifier.is_none() && triager.is_none() && !unreadable {
+        problems.add(
+            setting,
+            "a `classifier`, a `triager` or both are needed: name a plugin",
+        );
+    }
+    for (name, value) in [
+        ("ordering_key", &raw.ordering_key),
+        ("late", &raw.late),
+        ("stale", &raw.stale),
+    ] {
+        unsupported(&at(name), value.as_ref(), problems);
+    }
+    let settings = settings(&at("settings"), raw.settings, problems);
+    let grants = grants(
+        &at("grants"),
+        raw.grants.unwrap_or_default(),
+        names,
+        problems,
+    );
+    let limits = limits(&at("limits"), raw.limits.unwrap_or_default(), problems);
+    let retry = destinations::retry(setting, raw.attempts_max, raw.retry_for, problems);
+    let on_failure = on_failure(&at("on_failure"), raw.on_failure.as_deref(), problems);
+    Some(Policy {
+        name: name?,
+        tenant,
+        triggers,
+        classifier,
+        triager,
+        settings,
+        grants,
+        limits,
+        retry,
+        on_failure,
+    })
+}
+
+fn triggers(setting: &str, raw: Option<Vec<String>>, problems: &mut Problems) -> Vec<Trigger> {
+    let hint = "as `triggers = [\"github.issues.*\"]`";
+    let Some(raw) = problems.required(setting, raw, hint) else {
+        return Vec::new();
+    };
+    if raw.is_empty() {
+        problems.add(setting, format!("at least one is needed, {hint}"));
+    }
+    let mut triggers = Vec::new();
+    for (index, text) in raw.iter().enumerate() {
+        triggers.extend(problems.take(format!("{setting}[{index}]"), trigger(text)));
+    }
+    triggers
+}
+
+fn trigger(text: &str) -> Result<Trigger, String> {
+    let trigger = text.parse::<Trigger>().map_err(|error| error.to_string())?;
+    let first = text.split('.').next().unwrap_or_default();
+    if first != "*" {
+        // Without a source in front it would never match anything.
+        first
+            .parse::<Source>()
+            .map_err(|error| format!("trigger `{text}`: {error}, or `*` for all of them"))?;
+    }
+    Ok(trigger)
+}
+
+fn plugin(
+    setting: &str,
+    name: Option<String>,
+    names: &Names,
+    problems: &mut Problems,
+) -> Option<String> {
+    let name = name?;
+    if !names.plugins.contains(&name) {
+        let known = values::known(names.plugins.iter());
+        problems.add(
+            setting,
+            format!("no plugin `{name}`: declare [plugins.{name}] ({known})"),
+        );
+    }
+    Some(name)
+}
+
+fn unsupported(setting: &str, value: Option<&Value>, problems: &mut Problems) {
+    if value.is_some() {
+        problems.add(setting, "not supported by this version: take it out");
+    }
+}
+
+fn on_failure(setting: &str, text: Option<&str>, problems: &mut Problems) -> OnFailure {
+    match text {
+        None | Some("retry") => OnFailure::Retry,
+        Some("dead-letter") => OnFailure::DeadLetter,
+        Some("default-route") => {
+            let message =
+                "`default-route` is not supported by this version: use `retry` or `dead-letter`";
+            problems.add(setting, message);
+            OnFailure::default()
+        }
+        Some(other) => {
+            problems.add(
+                setting,
+                format!("`{other}` is neither `retry` nor `dead-letter`"),
+            );
+            OnFailure::default()
+        }
+    }
+}
+
+fn settings(setting: &str, table: Option<Table>, problems: &mut Problems) -> String {
+    let json = values::json(table.unwrap_or_default()).and_then(|json| {
+        if SETTINGS_BYTES_MAX < json.len() {
+            return Err(format!(
+                "{} bytes of JSON: at most {SETTINGS_BYTES_MAX}",
+                json.len()
+            ));
+        }
+        Ok(json)
+    });
+    problems.take(setting, json).unwrap_or_default()
+}
+
+fn grants(setting: &str, table: Table, names: &Names, problems: &mut Problems) -> Grants {
+    let raw: RawGrants = raw::section(setting, table, problems);
+    let mut http = Vec::new();
+    for (index, text) in raw.http.unwrap_or_default().iter().enumerate() {
+        http.extend(problems.take(format!("{setting}.http[{index}]"), values::host(text)));
+    }
+    let destinations = raw.destinations.unwrap_or_default();
+    for (index, name) in destinations.iter().enumerate() {
+        if !names.destinations.contains(name) {
+            let known = values::known(names.destinations.iter());
+            let message =
+                format!("no destination `{name}`: declare [destinations.{name}] ({known})");
+            problems.add(format!("{setting}.destinations[{index}]"), message);
+        }
+    }
+    Grants {
+        state: raw.state.unwrap_or(false),
+        http,
+        model: raw
+            .model
+            .is_some_and(|table| model(&format!("{setting}.model"), table, problems)),
+        destinations: destinations.into_iter().collect(),
+    }
+}
+
+fn model(setting: &str, table: Table, problems: &mut Problems) -> bool {
+    let raw: RawModel = raw::section(setting, table, problems);
+    let provider_setting = format!("{setting}.provider");
+    let provider = problems.required(
+        &provider_setting,
+        raw.provider,
+        "the model's provider, as `claude`",
+    );
+    if let Some(provider) = provider {
+        problems.take(provider_setting, values::name(&provider));
+    }
+    let bounds = 1..=TOKENS_PER_DAY_MOST;
+    values::bounded(
+        problems,
+        &format!("{setting}.tokens_per_day"),
+        raw.tokens_per_day,
+        bounds,
+        1,
+    );
+    true
+}
+
+fn limits(setting: &str, table: Table, problems: &mut Problems) -> Limits {
+    let raw: RawLimits = raw::section(setting, table, problems);
+    let default = Limits::default();
+    let at = |name: &str| format!("{setting}.{name}");
+    let cpu_ms = values::bounded(
+        problems,
+        &at("cpu_ms"),
+        raw.cpu_ms,
+        1..=CPU_MS_MOST,
+        default.cpu_ms,
+    );
+    let wall_ms = values::bounded(
+        problems,
+        &at("wall_ms"),
+        raw.wall_ms,
+        1..=WALL_MS_MOST,
+        default.wall_ms,
+    );
+    if wall_ms < cpu_ms {
+        problems.add(
+            at("wall_ms"),
+            format!("{wall_ms} is less than cpu_ms, which is {cpu_ms}"),
+        );
+    }
+    let mut scaled = |name: &str, value: Option<i64>, most: u64, unit: u64, default: u64| {
+        values::bounded(problems, &at(name), value, 1..=most, default / unit) * unit
+    };
+    let memory_bytes = scaled(
+        "memory_mb",
+        raw.memory_mb,
+        MEMORY_MB_MOST,
+        1 << 20,
+        default.memory_bytes,
+    );
+    let host_call_bytes = scaled(
+        "host_call_kb",
+        raw.host_call_kb,
+        HOST_CALL_KB_MOST,
+        1 << 10,
+        default.host_call_bytes,
+    );
+    let log_bytes = scaled(
+        "log_kb",
+        raw.log_kb,
+        LOG_KB_MOST,
+        1 << 10,
+        default.log_bytes,
+    );
+    let mut counted = |name: &str, value: Option<i64>, most: usize, default: usize| {
+        values::bounded(problems, &at(name), value, 1..=most, default)
+    };
+    Limits {
+        cpu_ms,
+        wall_ms,
+        memory_bytes,
+        host_call_bytes,
+        log_bytes,
+        actions: counted(
+            "actions_max",
+            raw.actions_max,
+            ACTIONS_MOST,
+            default.actions,
+        ),
+        concurrency: counted(
+            "concurrency",
+            raw.concurrency,
+            CONCURRENCY_MOST,
+            default.concurrency,
+        ),
+    }
+}

@@ -1,0 +1,230 @@
+//! From what the file says to what it means: paths, addresses, names that lead somewhere.
+//!
+//! Called by `Config::load` after `raw`. It looks at environment variables and at
+//! files that the configuration names, but opens no component and no database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::problem::Problems;
+use super::raw::{RawConfig, RawEgress, RawIntegration, RawPlugin, RawServer};
+use super::{Config, destinations, policies, secrets, values};
+use crate::model::integration::Integration;
+use crate::model::source::Source;
+
+/// Whose integrations and policies those without a `tenant` are.
+const TENANT: &str = "default";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const DATABASE: &str = "triage.db";
+/// The largest body of a delivery in bytes, where an integration does not say.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest `body_limit` in bytes: GitHub sends up to 25 MB, nobody more.
+const BODY_BYTES_CEILING: usize = 32 << 20;
+
+/// What lies around the file.
+pub(super) struct Surroundings<'a> {
+    /// What paths in the file are relative to.
+    pub folder: &'a Path,
+    /// Environment variables.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// The configuration; `None`, or worthless, where problems were found.
+pub(super) fn resolve(
+    raw: RawConfig,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let listen = listen(&raw.server, problems);
+    let public_url = public_url(&raw.server, listen, problems);
+    let database = database(&raw.server, around, problems);
+    let egress_allow = egress_allow(raw.egress, problems);
+    let integrations = integrations(raw.integrations, around, problems);
+
+    // A policy that names a plugin or destination which has a problem of its own is not wrong.
+    let names = policies::Names {
+        plugins: raw.plugins.keys().cloned().collect(),
+        destinations: raw.destinations.keys().cloned().collect(),
+    };
+    let plugins = plugins(raw.plugins, around, problems);
+    let destinations = destinations::resolve(raw.destinations, around, problems);
+    let policies = policies::resolve(raw.policies, &names, problems);
+    Some(Config {
+        listen: listen?,
+        public_url: public_url?,
+        database: database?,
+        egress_allow,
+        integrations,
+        plugins,
+        destinations,
+        policies,
+    })
+}
+
+/// The owner of an integration or policy.
+pub(super) fn tenant(setting: &str, value: Option<String>, problems: &mut Problems) -> String {
+    let tenant = value.unwrap_or_else(|| TENANT.to_owned());
+    problems.take(format!("{setting}.tenant"), values::name(&tenant));
+    tenant
+}
+
+fn listen(raw: &RawServer, problems: &mut Problems) -> Option<SocketAddr> {
+    let Some(text) = &raw.listen else {
+        return Some(LISTEN);
+    };
+    let listen = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not an address and a port, as `{LISTEN}`"));
+    problems.take("server.listen", listen)
+}
+
+fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Problems) -> Option<Url> {
+    let Some(text) = &raw.public_url else {
+        return local_url(listen?);
+    };
+    let url = values::http_url(text).and_then(|mut url| {
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must end with its path: take `?` and `#` out".to_owned());
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(url)
+    });
+    problems.take("server.public_url", url)
+}
+
+/// How a program on the same machine reaches the server.
+fn local_url(listen: SocketAddr) -> Option<Url> {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port()))).ok()
+}
+
+fn database(
+    raw: &RawServer,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    let text = raw.database.as_deref().unwrap_or(DATABASE);
+    let path = if text.is_empty() || text.ends_with('/') {
+        Err(format!("`{text}` is not a file, as `{DATABASE}`"))
+    } else {
+        Ok(around.folder.join(text))
+    };
+    problems.take("server.database", path)
+}
+
+fn egress_allow(raw: RawEgress, problems: &mut Problems) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (index, text) in raw.allow.unwrap_or_default().iter().enumerate() {
+        networks.extend(problems.take(format!("egress.allow[{index}]"), values::network(text)));
+    }
+    networks
+}
+
+fn integrations(
+    raw: Vec<(String, RawIntegration)>,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<String, Integration> {
+    let mut integrations = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    for (setting, raw) in raw {
+        if raw.id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
+            problems.add(&setting, "declared twice: each needs an `id` of its own");
+        }
+        if let Some(integration) = integration(&setting, raw, around, problems) {
+            integrations.insert(integration.id.clone(), integration);
+        }
+    }
+    integrations
+}
+
+fn integration(
+    setting: &str,
+    raw: RawIntegration,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<Integration> {
+    let at = |name: &str| format!("{setting}.{name}");
+    let id = problems.required(
+        &at("id"),
+        raw.id,
+        "the last part of its URL, as `github-main`",
+    );
+    let id = id.and_then(|id| problems.take(at("id"), values::name(&id).map(|()| id)));
+    let tenant = tenant(setting, raw.tenant, problems);
+    let source = problems.required(
+        &at("source"),
+        raw.source,
+        "standard, sentry, stripe, github or slack",
+    );
+    let source = source.and_then(|text| problems.take(at("source"), text.parse::<Source>()));
+    let secrets = secrets::list(&at("secrets"), raw.secrets, source, around, problems);
+    let body_bytes_max = match raw.body_limit {
+        None => Some(BODY_BYTES_MAX),
+        Some(text) => problems.take(
+            at("body_limit"),
+            values::size_bytes(&text, BODY_BYTES_CEILING),
+        ),
+    };
+    Some(Integration {
+        id: id?,
+        tenant,
+        source: source?,
+        secrets,
+        body_bytes_max: body_bytes_max?,
+    })
+}
+
+fn plugins(
+    raw: BTreeMap<String, RawPlugin>,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<String, PathBuf> {
+    let mut plugins = BTreeMap::new();
+    for (name, raw) in raw {
+        let setting = format!("plugins.{name}");
+        problems.take(&setting, values::name(&name));
+        let file = plugin(&setting, raw, around, problems);
+        plugins.extend(file.map(|file| (name, file)));
+    }
+    plugins
+}
+
+fn plugin(
+    setting: &str,
+    raw: RawPlugin,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    if raw.digest.is_some() {
+        let message = "not supported by this version: give the component's file as `path`";
+        problems.add(format!("{setting}.digest"), message);
+        return None;
+    }
+    let setting = format!("{setting}.path");
+    let text = problems.required(
+        &setting,
+        raw.path,
+        "the component's file, as `plugins/incident_desk.wasm`",
+    )?;
+    let path = around.folder.join(&text);
+    let found = match path.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(path),
+        Ok(_) => Err(format!("{} is not a file", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(format!(
+            "no such file {}: build it with `triage plugin build`, or correct the path",
+            path.display()
+        )),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    };
+    problems.take(setting, found)
+}
