@@ -84,7 +84,7 @@ fn check(
     decide: impl Fn(&Event) -> Result<Decision, Failure>,
 ) -> Option<String> {
     let expected_path = case.with_extension("expected.json");
-    let fixture: Fixture = parse::json(&read(case)).unwrap_or_else(|error| fail(case, &error));
+    let fixture: Fixture = parse::json(&read(case), "").unwrap_or_else(|error| fail(case, &error));
     let host = TestHost::new()
         .settings(fixture.settings.clone())
         .now(fixture.now);
