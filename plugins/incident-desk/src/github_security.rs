@@ -8,14 +8,6 @@ use crate::incident::{Finding, Incident};
 use crate::urgency::Urgency;
 
 #[derive(Deserialize)]
-struct AlertEvent<A> {
-    alert: A,
-    repository: Repository,
-    #[serde(rename = "ref")]
-    git_ref: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct DependabotAlert {
     number: u64,
     html_url: String,
@@ -110,11 +102,6 @@ struct SecretAlert {
     push_protection_bypassed: Option<bool>,
 }
 
-#[derive(Deserialize)]
-struct AdvisoryEvent {
-    security_advisory: Advisory,
-}
-
 /// A vulnerable dependency.
 pub fn dependabot(action: &str, event: &Event) -> Result<Finding, Failure> {
     if !matches!(
@@ -123,9 +110,8 @@ pub fn dependabot(action: &str, event: &Event) -> Result<Finding, Failure> {
     ) {
         return Ok(over("vulnerability", action));
     }
-    let AlertEvent::<DependabotAlert> {
-        alert, repository, ..
-    } = event.json()?;
+    let alert: DependabotAlert = event.json_at("/alert")?;
+    let repository: Repository = event.json_at("/repository")?;
     let advisory = alert.security_advisory;
     let mut urgency = by_severity(&advisory.severity);
     if alert.dependency.scope.as_deref() == Some("development") {
@@ -170,11 +156,9 @@ pub fn code_scanning(action: &str, event: &Event) -> Result<Finding, Failure> {
     ) {
         return Ok(over("vulnerability", action));
     }
-    let AlertEvent::<CodeScanningAlert> {
-        alert,
-        repository,
-        git_ref,
-    } = event.json()?;
+    let alert: CodeScanningAlert = event.json_at("/alert")?;
+    let repository: Repository = event.json_at("/repository")?;
+    let git_ref: String = event.json_at("/ref")?;
     let rule = alert.rule;
     let mut urgency = match &rule.security_severity_level {
         Some(level) => by_severity(level),
@@ -183,7 +167,7 @@ pub fn code_scanning(action: &str, event: &Event) -> Result<Finding, Failure> {
             _ => "low",
         }),
     };
-    if let (Some(git_ref), Some(branch)) = (&git_ref, &repository.default_branch)
+    if let Some(branch) = &repository.default_branch
         && git_ref.strip_prefix("refs/heads/") != Some(branch)
     {
         urgency.lower("not on the default branch");
@@ -199,7 +183,7 @@ pub fn code_scanning(action: &str, event: &Event) -> Result<Finding, Failure> {
         title: format!("{}: {}", repository.full_name, rule.description),
         facts: vec![
             ("Rule", format!("{} ({})", rule.id, alert.tool.name)),
-            ("Ref", git_ref.unwrap_or_default()),
+            ("Ref", git_ref),
             (
                 "Where",
                 location.map(|it| it.to_string()).unwrap_or_default(),
@@ -222,9 +206,8 @@ pub fn secret_scanning(action: &str, event: &Event) -> Result<Finding, Failure> 
     ) {
         return Ok(over("leaked-secret", action));
     }
-    let AlertEvent::<SecretAlert> {
-        alert, repository, ..
-    } = event.json()?;
+    let alert: SecretAlert = event.json_at("/alert")?;
+    let repository: Repository = event.json_at("/repository")?;
     let mut urgency = Urgency::new(Priority::High, "a secret was committed");
     if alert.validity.as_deref() == Some("inactive") {
         urgency.at_most(Priority::Low, "the secret is not valid any more");
@@ -264,9 +247,7 @@ pub fn advisory(action: &str, event: &Event) -> Result<Finding, Failure> {
     if action != "published" {
         return Ok(over("vulnerability", action));
     }
-    let AdvisoryEvent {
-        security_advisory: advisory,
-    } = event.json()?;
+    let advisory: Advisory = event.json_at("/security_advisory")?;
     let mut urgency = by_severity(&advisory.severity);
     if urgency.priority < Priority::High {
         let reason = format!(

@@ -8,16 +8,6 @@ use crate::settings::Settings;
 use crate::urgency::Urgency;
 
 #[derive(Deserialize)]
-struct Body<T> {
-    data: T,
-}
-
-#[derive(Deserialize)]
-struct IssueData {
-    issue: Issue,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Issue {
     id: String,
@@ -39,17 +29,6 @@ struct Issue {
 #[derive(Deserialize)]
 struct Project {
     slug: String,
-}
-
-#[derive(Deserialize)]
-struct AlertData {
-    event: Occurrence,
-    triggered_rule: String,
-}
-
-#[derive(Deserialize)]
-struct ErrorData {
-    error: Occurrence,
 }
 
 /// One event in Sentry's own sense: a single occurrence of an issue.
@@ -90,27 +69,25 @@ struct AlertRule {
 /// What a Sentry event means.
 pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, Failure> {
     Ok(match name {
-        "issue.created" | "issue.unresolved" => issue(event.json()?, settings),
+        "issue.created" | "issue.unresolved" => issue(event.json_at("/data/issue")?, settings),
         "issue.resolved" | "issue.assigned" | "issue.archived" | "issue.ignored" => {
             Finding::noise("error", "somebody has dealt with this issue in Sentry")
         }
         "event_alert.triggered" => {
-            let Body::<AlertData> { data } = event.json()?;
-            occurrence("alert", Some(data.triggered_rule), data.event, settings)
+            let rule = event.json_at("/data/triggered_rule")?;
+            occurrence("alert", Some(rule), event.json_at("/data/event")?, settings)
         }
-        "error.created" => {
-            let Body::<ErrorData> { data } = event.json()?;
-            occurrence("error", None, data.error, settings)
+        "error.created" => occurrence("error", None, event.json_at("/data/error")?, settings),
+        "metric_alert.critical" => {
+            metric_alert(Priority::Critical, event.json_at("/data")?, settings)
         }
-        "metric_alert.critical" => metric_alert(Priority::Critical, event.json()?, settings),
-        "metric_alert.warning" => metric_alert(Priority::Normal, event.json()?, settings),
+        "metric_alert.warning" => metric_alert(Priority::Normal, event.json_at("/data")?, settings),
         "metric_alert.resolved" => Finding::noise("alert", "the metric is back to normal"),
         _ => Finding::unhandled(&event.event_type),
     })
 }
 
-fn issue(body: Body<IssueData>, settings: &Settings) -> Finding {
-    let issue = body.data.issue;
+fn issue(issue: Issue, settings: &Settings) -> Finding {
     let mut labels = vec!["sentry"];
     let mut urgency = by_level(&issue.level);
     if issue.is_unhandled == Some(true) {
@@ -192,8 +169,8 @@ fn occurrence(
     })
 }
 
-fn metric_alert(priority: Priority, body: Body<MetricData>, settings: &Settings) -> Finding {
-    let alert = body.data.metric_alert;
+fn metric_alert(priority: Priority, data: MetricData, settings: &Settings) -> Finding {
+    let alert = data.metric_alert;
     let environment = alert.alert_rule.environment;
     let mut urgency = Urgency::new(priority, "a metric is over its threshold");
     if !settings.is_production(environment.as_deref()) {
@@ -208,8 +185,8 @@ fn metric_alert(priority: Priority, body: Body<MetricData>, settings: &Settings)
             ("Projects", alert.projects.join(", ")),
             ("Environment", environment.unwrap_or_default()),
         ],
-        text: body.data.description_text,
-        url: body.data.web_url,
+        text: data.description_text,
+        url: data.web_url,
         group_key: format!("sentry:metric_alert:{}", alert.id),
     })
 }

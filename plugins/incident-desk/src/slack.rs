@@ -8,11 +8,6 @@ use crate::settings::Settings;
 use crate::urgency::Urgency;
 
 #[derive(Deserialize)]
-struct Callback {
-    event: Message,
-}
-
-#[derive(Deserialize)]
 struct Message {
     subtype: Option<String>,
     bot_id: Option<String>,
@@ -30,7 +25,7 @@ pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, F
         "message" => false,
         _ => return Ok(Finding::unhandled(&event.event_type)),
     };
-    let Callback { event: message } = event.json()?;
+    let message: Message = event.json_at("/event")?;
     if let Some(subtype) = &message.subtype {
         return Ok(Finding::noise(
             "report",

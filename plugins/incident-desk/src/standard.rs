@@ -8,11 +8,6 @@ use crate::settings::Settings;
 use crate::urgency::Urgency;
 
 #[derive(Deserialize)]
-struct Body {
-    data: Data,
-}
-
-#[derive(Deserialize)]
 struct Data {
     id: String,
     title: String,
@@ -36,7 +31,7 @@ pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, F
             format!("the incident is {action}"),
         ));
     }
-    let Body { data } = event.json()?;
+    let data: Data = event.json_at("/data")?;
     let mut urgency = by_severity(data.severity.as_deref());
     urgency.by_users(data.users_affected.unwrap_or_default(), settings);
     if !settings.is_production(data.environment.as_deref()) {

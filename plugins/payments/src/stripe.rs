@@ -1,7 +1,6 @@
 //! Which of Stripe's events matter, and how much. Disputes have a file of their own.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use triage_plugin::{Event, Failure, Priority, TimestampMs};
 
 use crate::case::{Case, Finding, Urgency};
@@ -10,16 +9,10 @@ use crate::money::Money;
 use crate::settings::{Settings, TestMode};
 
 #[derive(Deserialize)]
-struct Envelope<T> {
+struct Envelope {
     livemode: bool,
     /// The connected account that it happened in.
     account: Option<String>,
-    data: Data<T>,
-}
-
-#[derive(Deserialize)]
-struct Data<T> {
-    object: T,
 }
 
 #[derive(Deserialize)]
@@ -125,16 +118,16 @@ pub fn find(
 }
 
 /// Reads the object of an event, and adds what its envelope says to what was found.
-fn read<T: DeserializeOwned>(
-    event: &Event,
+fn read<'a, T: Deserialize<'a>>(
+    event: &'a Event,
     settings: &Settings,
     judge: impl FnOnce(T) -> Finding,
 ) -> Result<Finding, Failure> {
-    let envelope: Envelope<T> = event.json()?;
-    let mut case = match judge(envelope.data.object) {
+    let mut case = match judge(event.json_at("/data/object")?) {
         Finding::Case(case) => case,
         noise => return Ok(noise),
     };
+    let envelope: Envelope = event.json()?;
     if !envelope.livemode {
         if settings.test_mode == TestMode::Ignore {
             return Ok(Finding::noise(case.category, "test mode"));
