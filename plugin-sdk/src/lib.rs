@@ -46,10 +46,22 @@
 //! # assert_eq!(decision.plan.unwrap().summary, "The deploy of shop failed");
 //! ```
 //!
+//! Its `Cargo.toml` needs no more than this:
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"] # "rlib" for tests in `tests/`
+//!
+//! [dependencies]
+//! serde = { version = "1", features = ["derive"] }
+//! triage-plugin = "0.1"
+//! ```
+//!
 //! What a plugin may call is in [`log`], [`settings`], [`clock`], [`state`], [`http`] and [`model`]. A built plugin
 //! imports what it calls and nothing else, and what it imports must be granted to its policy.
 //!
-//! The same code runs natively, in tests: see [`testing`].
+//! The same code runs natively, in tests: see [`testing`], and [`testing::check_fixtures`] for folders of events with
+//! the decisions that they must lead to.
 
 mod event;
 mod types;

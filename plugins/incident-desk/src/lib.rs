@@ -1,6 +1,6 @@
 //! Turns alerts, issues and reports from Sentry, GitHub, Slack and generic senders into tickets and pages.
 //!
-//! One file per source says what an event means; [`incident`] says what follows from it. Nothing here knows how
+//! One file per source says what an event means; `incident` says what follows from it. Nothing here knows how
 //! tickets are opened or pages sent: that is the host's part.
 
 mod github;

@@ -1,6 +1,6 @@
 //! Tells people about payments that need them: failed payments, disputes, payouts, fraud warnings, lost customers.
 //!
-//! [`stripe`] says what an event means; [`case`] says what follows from it. Nothing here knows how tickets are opened
+//! `stripe` says what an event means; `case` says what follows from it. Nothing here knows how tickets are opened
 //! or pages sent: that is the host's part.
 
 mod case;
