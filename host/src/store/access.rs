@@ -190,8 +190,13 @@ impl Store {
 
     /// Ends a token with every session and link made from it; says whether there was one.
     pub async fn revoke_token(&self, id: TokenId) -> Result<bool, StoreError> {
-        self.write(move |tx| Ok(tx.prepare_cached(REVOKE_TOKEN)?.execute(named_params! { ":id": id.to_bytes() })? == 1))
-            .await
+        self.write(move |tx| {
+            Ok(tx
+                .prepare_cached(REVOKE_TOKEN)?
+                .execute(named_params! { ":id": id.to_bytes() })?
+                == 1)
+        })
+        .await
     }
 
     /// Makes a link that logs a browser in once, within `ttl_ms` milliseconds.
@@ -203,21 +208,30 @@ impl Store {
     ) -> Result<Secret, StoreError> {
         let link = Secret::new(random_text());
         let hash = hash(&link);
-        self.write(move |tx| insert_grant(tx, hash, "link", token_id, now, ttl_ms)).await?;
+        self.write(move |tx| insert_grant(tx, hash, "link", token_id, now, ttl_ms))
+            .await?;
         Ok(link)
     }
 
     /// Turns a login link into a session, once: `None` where it was used, ran out or never was.
-    pub async fn use_login_link(&self, link: &Secret, now: TimestampMs) -> Result<Option<Secret>, StoreError> {
+    pub async fn use_login_link(
+        &self,
+        link: &Secret,
+        now: TimestampMs,
+    ) -> Result<Option<Secret>, StoreError> {
         let (link_hash, session) = (hash(link), Secret::new(random_text()));
         let session_hash = hash(&session);
         let used = self
             .write(move |tx| {
                 let token_id = tx
                     .prepare_cached(USE_LINK)?
-                    .query_row(named_params! { ":hash": link_hash, ":now": now }, |row| row::id(row, "token_id"))
+                    .query_row(named_params! { ":hash": link_hash, ":now": now }, |row| {
+                        row::id(row, "token_id")
+                    })
                     .optional()?;
-                let Some(token_id) = token_id else { return Ok(false) };
+                let Some(token_id) = token_id else {
+                    return Ok(false);
+                };
                 insert_grant(tx, session_hash, "session", token_id, now, SESSION_MS)?;
                 Ok(true)
             })
@@ -226,20 +240,31 @@ impl Store {
     }
 
     /// Logs a browser in for [`SESSION_MS`].
-    pub async fn create_session(&self, token_id: TokenId, now: TimestampMs) -> Result<Secret, StoreError> {
+    pub async fn create_session(
+        &self,
+        token_id: TokenId,
+        now: TimestampMs,
+    ) -> Result<Secret, StoreError> {
         let session = Secret::new(random_text());
         let hash = hash(&session);
-        self.write(move |tx| insert_grant(tx, hash, "session", token_id, now, SESSION_MS)).await?;
+        self.write(move |tx| insert_grant(tx, hash, "session", token_id, now, SESSION_MS))
+            .await?;
         Ok(session)
     }
 
     /// What the holder of this session may do, while it lasts.
-    pub async fn find_session(&self, session: &Secret, now: TimestampMs) -> Result<Option<Access>, StoreError> {
+    pub async fn find_session(
+        &self,
+        session: &Secret,
+        now: TimestampMs,
+    ) -> Result<Option<Access>, StoreError> {
         let hash = hash(session);
         self.read(move |db| {
             let found = db
                 .prepare_cached(FIND_SESSION)?
-                .query_row(named_params! { ":hash": hash, ":now": now }, |row| Ok(access(row)))
+                .query_row(named_params! { ":hash": hash, ":now": now }, |row| {
+                    Ok(access(row))
+                })
                 .optional()?;
             found.transpose()
         })
@@ -250,7 +275,8 @@ impl Store {
     pub async fn end_session(&self, session: &Secret) -> Result<(), StoreError> {
         let hash = hash(session);
         self.write(move |tx| {
-            tx.prepare_cached(END_SESSION)?.execute(named_params! { ":hash": hash })?;
+            tx.prepare_cached(END_SESSION)?
+                .execute(named_params! { ":hash": hash })?;
             Ok(())
         })
         .await
@@ -266,7 +292,8 @@ fn insert_grant(
     now: TimestampMs,
     ttl_ms: i64,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(PRUNE_GRANTS)?.execute(named_params! { ":now": now })?;
+    tx.prepare_cached(PRUNE_GRANTS)?
+        .execute(named_params! { ":now": now })?;
     tx.prepare_cached(INSERT_GRANT)?.execute(named_params! {
         ":hash": hash,
         ":kind": kind,

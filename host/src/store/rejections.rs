@@ -126,7 +126,10 @@ impl Store {
         self.read(move |db| {
             page.walk(db, NEWEST, &[], |seq| {
                 let params = named_params! { ":seq": seq, ":tenant": tenant };
-                Ok(db.prepare_cached(LOAD)?.query_row(params, view).optional()?)
+                Ok(db
+                    .prepare_cached(LOAD)?
+                    .query_row(params, view)
+                    .optional()?)
             })
         })
         .await
@@ -165,7 +168,8 @@ fn insert(tx: &Connection, rejected: &Rejected) -> Result<(), StoreError> {
         ":body_sha256": rejected.body_sha256,
     })?;
     let newest = tx.last_insert_rowid();
-    tx.prepare_cached(FORGET_OLDEST)?.execute(named_params! { ":newest": newest, ":kept": REJECTIONS_MAX })?;
+    tx.prepare_cached(FORGET_OLDEST)?
+        .execute(named_params! { ":newest": newest, ":kept": REJECTIONS_MAX })?;
     Ok(())
 }
 

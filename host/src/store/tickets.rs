@@ -22,7 +22,8 @@ const NEWEST: &str = "SELECT seq FROM ticket WHERE seq < :before ORDER BY seq DE
 const NEWEST_OF_TENANT: &str = "
 SELECT seq FROM ticket WHERE tenant = :tenant AND seq < :before ORDER BY seq DESC LIMIT :limit";
 
-const FIND: &str = "SELECT seq FROM ticket WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant)";
+const FIND: &str =
+    "SELECT seq FROM ticket WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant)";
 
 const LOAD: &str = "
 SELECT ticket.id, ticket.tenant, ticket.title, ticket.body, ticket.labels, ticket.assignee, ticket.group_key,
@@ -85,11 +86,18 @@ impl Store {
     }
 
     /// One ticket.
-    pub async fn ticket(&self, tenant: Option<String>, id: TicketId) -> Result<Option<TicketView>, StoreError> {
+    pub async fn ticket(
+        &self,
+        tenant: Option<String>,
+        id: TicketId,
+    ) -> Result<Option<TicketView>, StoreError> {
         self.read(move |db| {
             let seq: Option<i64> = db
                 .prepare_cached(FIND)?
-                .query_row(named_params! { ":id": id.to_bytes(), ":tenant": tenant }, |row| row.get("seq"))
+                .query_row(
+                    named_params! { ":id": id.to_bytes(), ":tenant": tenant },
+                    |row| row.get("seq"),
+                )
                 .optional()?;
             seq.map(|seq| load(db, seq)).transpose()
         })
@@ -98,7 +106,11 @@ impl Store {
 }
 
 /// Opens the ticket that an action asks for.
-pub(super) fn open(tx: &Connection, action: &ClaimedAction, now: TimestampMs) -> Result<TicketId, StoreError> {
+pub(super) fn open(
+    tx: &Connection,
+    action: &ClaimedAction,
+    now: TimestampMs,
+) -> Result<TicketId, StoreError> {
     let ActionContent::Ticket(ticket) = &action.content else {
         return Err(StoreError::Malformed("ticket action"));
     };
@@ -122,7 +134,8 @@ pub(super) fn open(tx: &Connection, action: &ClaimedAction, now: TimestampMs) ->
 }
 
 fn load(db: &Connection, seq: i64) -> Result<TicketView, StoreError> {
-    db.prepare_cached(LOAD)?.query_row(named_params! { ":seq": seq }, |row| Ok(view(row)))?
+    db.prepare_cached(LOAD)?
+        .query_row(named_params! { ":seq": seq }, |row| Ok(view(row)))?
 }
 
 fn view(row: &Row<'_>) -> Result<TicketView, StoreError> {

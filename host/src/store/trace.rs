@@ -16,8 +16,16 @@ use crate::model::id::{EventId, RunId};
 /// How much of a header that proves something is shown.
 const PROOF_CHARS_SHOWN: usize = 8;
 /// Parts of the names of such headers.
-const PROOF_NAMES: [&str; 8] =
-    ["signature", "authorization", "auth-", "token", "secret", "cookie", "api-key", "password"];
+const PROOF_NAMES: [&str; 8] = [
+    "signature",
+    "authorization",
+    "auth-",
+    "token",
+    "secret",
+    "cookie",
+    "api-key",
+    "password",
+];
 
 const FIND_CONTENT: &str = "SELECT encoding, content FROM event_content WHERE event_seq = :seq";
 
@@ -100,21 +108,37 @@ pub struct Delivery {
 
 impl Store {
     /// Everything recorded about one run, in order.
-    pub async fn run_trace(&self, tenant: Option<String>, id: RunId) -> Result<Option<RunTrace>, StoreError> {
+    pub async fn run_trace(
+        &self,
+        tenant: Option<String>,
+        id: RunId,
+    ) -> Result<Option<RunTrace>, StoreError> {
         self.read(move |db| {
-            let Some((run_seq, detail)) = views::find_run(db, tenant.as_deref(), id)? else { return Ok(None) };
+            let Some((run_seq, detail)) = views::find_run(db, tenant.as_deref(), id)? else {
+                return Ok(None);
+            };
             let (event_seq, event) = views::event_of_run(db, run_seq)?;
             let mut steps = came_in(db, event_seq, &event)?;
             steps.extend(handled(&detail));
-            Ok(Some(RunTrace { run: detail.run, event, steps }))
+            Ok(Some(RunTrace {
+                run: detail.run,
+                event,
+                steps,
+            }))
         })
         .await
     }
 
     /// How one event came in.
-    pub async fn event_trace(&self, tenant: Option<String>, id: EventId) -> Result<Option<EventTrace>, StoreError> {
+    pub async fn event_trace(
+        &self,
+        tenant: Option<String>,
+        id: EventId,
+    ) -> Result<Option<EventTrace>, StoreError> {
         self.read(move |db| {
-            let Some((seq, event)) = views::find_event(db, tenant.as_deref(), id)? else { return Ok(None) };
+            let Some((seq, event)) = views::find_event(db, tenant.as_deref(), id)? else {
+                return Ok(None);
+            };
             let steps = came_in(db, seq, &event)?;
             Ok(Some(EventTrace { event, steps }))
         })
@@ -125,7 +149,9 @@ impl Store {
 fn came_in(db: &Connection, event_seq: i64, event: &EventView) -> Result<Vec<Step>, StoreError> {
     let (encoding, bytes): (String, Vec<u8>) = db
         .prepare_cached(FIND_CONTENT)?
-        .query_row(named_params! { ":seq": event_seq }, |row| Ok((row.get("encoding")?, row.get("content")?)))?;
+        .query_row(named_params! { ":seq": event_seq }, |row| {
+            Ok((row.get("encoding")?, row.get("content")?))
+        })?;
     let (headers, body) = content::unpack(&encoding, &bytes)?;
     let delivery = Delivery {
         headers: redacted(headers),
@@ -134,26 +160,50 @@ fn came_in(db: &Connection, event_seq: i64, event: &EventView) -> Result<Vec<Ste
         duplicate_count: event.duplicate_count,
         last_duplicate_at: event.last_duplicate_at,
     };
-    let verification =
-        What::Verification { source: event.source.clone(), integration_id: event.integration_id.clone() };
+    let verification = What::Verification {
+        source: event.source.clone(),
+        integration_id: event.integration_id.clone(),
+    };
     Ok(vec![
-        Step { at: event.received_at, what: What::Delivery(delivery) },
-        Step { at: event.received_at, what: verification },
+        Step {
+            at: event.received_at,
+            what: What::Delivery(delivery),
+        },
+        Step {
+            at: event.received_at,
+            what: verification,
+        },
     ])
 }
 
 fn handled(detail: &RunDetail) -> Vec<Step> {
     let run = &detail.run;
-    let attempts = detail.attempts.iter().map(|it| Step { at: it.started_at, what: What::Attempt(it.clone()) });
+    let attempts = detail.attempts.iter().map(|it| Step {
+        at: it.started_at,
+        what: What::Attempt(it.clone()),
+    });
     // Decided or dead: both are states of a run that ended.
     let ended_at = run.finished_at.unwrap_or(run.created_at);
-    let decision = detail
-        .decision
-        .iter()
-        .map(|it| Step { at: ended_at, what: What::Decision { outcome: run.outcome.clone(), decision: it.clone() } });
-    let dead = run.dead_reason.iter().map(|it| Step { at: ended_at, what: What::Dead { reason: it.clone() } });
-    let actions = detail.actions.iter().map(|it| Step { at: it.created_at, what: What::Action(Box::new(it.clone())) });
-    attempts.chain(decision).chain(dead).chain(actions).collect()
+    let decision = detail.decision.iter().map(|it| Step {
+        at: ended_at,
+        what: What::Decision {
+            outcome: run.outcome.clone(),
+            decision: it.clone(),
+        },
+    });
+    let dead = run.dead_reason.iter().map(|it| Step {
+        at: ended_at,
+        what: What::Dead { reason: it.clone() },
+    });
+    let actions = detail.actions.iter().map(|it| Step {
+        at: it.created_at,
+        what: What::Action(Box::new(it.clone())),
+    });
+    attempts
+        .chain(decision)
+        .chain(dead)
+        .chain(actions)
+        .collect()
 }
 
 /// Headers without what would let a reader pose as the sender.

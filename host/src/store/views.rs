@@ -17,7 +17,8 @@ use crate::model::time::{TimestampMs, rfc3339};
 
 pub use events::{DecisionBrief, EventFilter, EventState, EventView, UnknownEventState};
 pub use runs::{
-    ActionAttemptView, ActionView, AttemptView, ReceiptView, RunDetail, RunFilter, RunState, RunView, UnknownRunState,
+    ActionAttemptView, ActionView, AttemptView, ReceiptView, RunDetail, RunFilter, RunState,
+    RunView, UnknownRunState,
 };
 
 pub(super) use events::{event_of_run, find_event};
@@ -66,7 +67,10 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { before: i64::MAX, limit: LIMIT_DEFAULT }
+        Self {
+            before: i64::MAX,
+            limit: LIMIT_DEFAULT,
+        }
     }
 }
 
@@ -83,7 +87,10 @@ impl PageRequest {
 
     /// The same page, of rows with a smaller `seq` than this one too.
     fn below(self, before: i64) -> Self {
-        Self { before: self.before.min(before), ..self }
+        Self {
+            before: self.before.min(before),
+            ..self
+        }
     }
 
     /// Collects the page. `rows` gives `seq`s newest first by its `:before` and `:limit`;
@@ -103,13 +110,19 @@ impl PageRequest {
             let last_batch = seqs.len() <= limit;
             for seq in seqs {
                 if items.len() == limit || walked == ROWS_WALKED_MAX {
-                    return Ok(Page { items, next_cursor: Some(encode_cursor(before)) });
+                    return Ok(Page {
+                        items,
+                        next_cursor: Some(encode_cursor(before)),
+                    });
                 }
                 (before, walked) = (seq, walked + 1);
                 items.extend(readable(seq, load(seq))?);
             }
             if last_batch {
-                return Ok(Page { items, next_cursor: None });
+                return Ok(Page {
+                    items,
+                    next_cursor: None,
+                });
             }
         }
     }
@@ -128,11 +141,17 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// A page with every item turned into something else.
     pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(turn).collect(), next_cursor: self.next_cursor }
+        Page {
+            items: self.items.into_iter().map(turn).collect(),
+            next_cursor: self.next_cursor,
+        }
     }
 
     fn one(item: Option<T>) -> Self {
-        Self { items: item.into_iter().collect(), next_cursor: None }
+        Self {
+            items: item.into_iter().collect(),
+            next_cursor: None,
+        }
     }
 }
 
@@ -167,6 +186,9 @@ fn encode_cursor(before: i64) -> String {
 }
 
 fn decode_cursor(text: &str) -> Result<i64, BadPage> {
-    let hex = text.strip_prefix('c').filter(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
-    hex.and_then(|it| i64::from_str_radix(it, 16).ok()).ok_or(BadPage::Cursor)
+    let hex = text
+        .strip_prefix('c')
+        .filter(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
+    hex.and_then(|it| i64::from_str_radix(it, 16).ok())
+        .ok_or(BadPage::Cursor)
 }

@@ -57,7 +57,8 @@ SELECT id, tenant, integration_id, source, event_type, idempotency_key, received
   FROM event
  WHERE seq = :seq AND (:tenant IS NULL OR tenant = :tenant)";
 
-const RUNS: &str = "SELECT id, policy, outcome, decision FROM run WHERE event_seq = :seq ORDER BY seq";
+const RUNS: &str =
+    "SELECT id, policy, outcome, decision FROM run WHERE event_seq = :seq ORDER BY seq";
 
 // An action that is being carried out has no retry: its due time is the end of a lease.
 const STATUS: &str = "
@@ -219,8 +220,13 @@ impl Store {
     }
 
     /// One event.
-    pub async fn event(&self, tenant: Option<String>, id: EventId) -> Result<Option<EventView>, StoreError> {
-        self.read(move |db| Ok(find_event(db, tenant.as_deref(), id)?.map(|(_, event)| event))).await
+    pub async fn event(
+        &self,
+        tenant: Option<String>,
+        id: EventId,
+    ) -> Result<Option<EventView>, StoreError> {
+        self.read(move |db| Ok(find_event(db, tenant.as_deref(), id)?.map(|(_, event)| event)))
+            .await
     }
 }
 
@@ -239,10 +245,17 @@ pub(in crate::store) fn find_event(
 }
 
 /// The event of a run, with its row's number.
-pub(in crate::store) fn event_of_run(db: &Connection, run_seq: i64) -> Result<(i64, EventView), StoreError> {
-    let seq =
-        db.prepare_cached(SEQ_OF_RUN)?.query_row(named_params! { ":run_seq": run_seq }, |row| row.get("event_seq"))?;
-    let event = load(db, None, &EventFilter::default(), seq)?.ok_or(StoreError::Malformed("run without its event"))?;
+pub(in crate::store) fn event_of_run(
+    db: &Connection,
+    run_seq: i64,
+) -> Result<(i64, EventView), StoreError> {
+    let seq = db
+        .prepare_cached(SEQ_OF_RUN)?
+        .query_row(named_params! { ":run_seq": run_seq }, |row| {
+            row.get("event_seq")
+        })?;
+    let event = load(db, None, &EventFilter::default(), seq)?
+        .ok_or(StoreError::Malformed("run without its event"))?;
     Ok((seq, event))
 }
 
@@ -252,18 +265,34 @@ fn newest(
     filter: &EventFilter,
     page: PageRequest,
 ) -> Result<Page<EventView>, StoreError> {
-    let until =
-        filter.until.map_or(Ok(None), |it| seq_at(db, LAST_BEFORE, it.saturating_add(DISORDER_MS)).map(Some))?;
-    let since = filter.since.map_or(Ok(None), |it| seq_at(db, FIRST_FROM, it.saturating_sub(DISORDER_MS)).map(Some))?;
+    let until = filter.until.map_or(Ok(None), |it| {
+        seq_at(db, LAST_BEFORE, it.saturating_add(DISORDER_MS)).map(Some)
+    })?;
+    let since = filter.since.map_or(Ok(None), |it| {
+        seq_at(db, FIRST_FROM, it.saturating_sub(DISORDER_MS)).map(Some)
+    })?;
     // Where a bound was asked for and no event is on its right side, nothing can match.
-    let (Some(newest), Some(oldest)) = (until.unwrap_or(Some(i64::MAX - 1)), since.unwrap_or(Some(0))) else {
+    let (Some(newest), Some(oldest)) = (
+        until.unwrap_or(Some(i64::MAX - 1)),
+        since.unwrap_or(Some(0)),
+    ) else {
         return Ok(Page::one(None));
     };
     let page = page.below(newest.saturating_add(1));
     let load = |seq| load(db, tenant, filter, seq);
     match (&filter.integration_id, tenant) {
-        (Some(id), _) => page.walk(db, NEWEST_OF_INTEGRATION, &[(":oldest", &oldest), (":integration_id", id)], load),
-        (None, Some(tenant)) => page.walk(db, NEWEST_OF_TENANT, &[(":oldest", &oldest), (":tenant", &tenant)], load),
+        (Some(id), _) => page.walk(
+            db,
+            NEWEST_OF_INTEGRATION,
+            &[(":oldest", &oldest), (":integration_id", id)],
+            load,
+        ),
+        (None, Some(tenant)) => page.walk(
+            db,
+            NEWEST_OF_TENANT,
+            &[(":oldest", &oldest), (":tenant", &tenant)],
+            load,
+        ),
         (None, None) => page.walk(db, NEWEST, &[(":oldest", &oldest)], load),
     }
 }
@@ -280,7 +309,9 @@ fn with_key(
         Some(id) => vec![id.clone()],
         None => {
             let mut statement = db.prepare_cached(INTEGRATIONS)?;
-            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+            statement
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?
         }
     };
     let mut items = Vec::new();
@@ -294,13 +325,19 @@ fn with_key(
         items.extend(found);
     }
     items.sort_by_key(|it: &EventView| std::cmp::Reverse(it.event_id));
-    Ok(Page { items, next_cursor: None })
+    Ok(Page {
+        items,
+        next_cursor: None,
+    })
 }
 
 fn seq_at(db: &Connection, sql: &str, at: TimestampMs) -> Result<Option<i64>, StoreError> {
     let first_id = u128::try_from(at).unwrap_or(0) << 80;
     let params = named_params! { ":id": first_id.to_be_bytes() };
-    Ok(db.prepare_cached(sql)?.query_row(params, |row| row.get("seq")).optional()?)
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row(params, |row| row.get("seq"))
+        .optional()?)
 }
 
 fn load(
@@ -314,7 +351,9 @@ fn load(
         .query_row(named_params! { ":seq": seq, ":tenant": tenant }, view)
         .optional()?
         .filter(|it| wanted(filter, it));
-    let Some(mut event) = event else { return Ok(None) };
+    let Some(mut event) = event else {
+        return Ok(None);
+    };
     add_status(db, &mut event, seq)?;
     if filter.state.is_some_and(|it| it != event.state) {
         return Ok(None);
@@ -324,8 +363,14 @@ fn load(
 }
 
 fn wanted(filter: &EventFilter, event: &EventView) -> bool {
-    filter.integration_id.as_ref().is_none_or(|it| *it == event.integration_id)
-        && filter.event_type.as_ref().is_none_or(|it| it.matches(&event.event_type))
+    filter
+        .integration_id
+        .as_ref()
+        .is_none_or(|it| *it == event.integration_id)
+        && filter
+            .event_type
+            .as_ref()
+            .is_none_or(|it| it.matches(&event.event_type))
         && filter.since.is_none_or(|it| it <= event.received_at.0)
         && filter.until.is_none_or(|it| event.received_at.0 < it)
 }
@@ -355,18 +400,19 @@ fn view(row: &Row<'_>) -> rusqlite::Result<EventView> {
 }
 
 fn add_status(db: &Connection, event: &mut EventView, seq: i64) -> Result<(), StoreError> {
-    db.prepare_cached(STATUS)?.query_row(named_params! { ":seq": seq }, |row| {
-        event.state = match (row.get("pending")?, row.get("failed")?) {
-            (true, _) => EventState::Pending,
-            (false, true) => EventState::Failed,
-            (false, false) => EventState::Delivered,
-        };
-        event.attempt_count = row.get("attempt_count")?;
-        event.last_attempt_at = row.get::<_, Option<_>>("last_attempt_at")?.map(At);
-        event.last_error = row.get("last_error")?;
-        event.next_retry_at = row.get::<_, Option<_>>("next_retry_at")?.map(At);
-        Ok(())
-    })?;
+    db.prepare_cached(STATUS)?
+        .query_row(named_params! { ":seq": seq }, |row| {
+            event.state = match (row.get("pending")?, row.get("failed")?) {
+                (true, _) => EventState::Pending,
+                (false, true) => EventState::Failed,
+                (false, false) => EventState::Delivered,
+            };
+            event.attempt_count = row.get("attempt_count")?;
+            event.last_attempt_at = row.get::<_, Option<_>>("last_attempt_at")?.map(At);
+            event.last_error = row.get("last_error")?;
+            event.next_retry_at = row.get::<_, Option<_>>("next_retry_at")?.map(At);
+            Ok(())
+        })?;
     Ok(())
 }
 
@@ -375,10 +421,16 @@ fn add_runs(db: &Connection, event: &mut EventView, seq: i64) -> Result<(), Stor
     let mut rows = statement.query(named_params! { ":seq": seq })?;
     while let Some(row) = rows.next()? {
         event.run_ids.push(row::id(row, "id")?);
-        let Some(decision) = row.get::<_, Option<String>>("decision")? else { continue };
+        let Some(decision) = row.get::<_, Option<String>>("decision")? else {
+            continue;
+        };
         let decision: Decision = row::json(&decision, "decision")?;
         let priority = decision.classification.priority;
-        if event.decision.as_ref().is_none_or(|it| it.priority < priority) {
+        if event
+            .decision
+            .as_ref()
+            .is_none_or(|it| it.priority < priority)
+        {
             event.decision = Some(brief(row.get("policy")?, row.get("outcome")?, decision));
         }
     }
@@ -392,6 +444,8 @@ fn brief(policy: String, outcome: Option<String>, decision: Decision) -> Decisio
         outcome,
         priority: decision.classification.priority,
         category: decision.classification.category,
-        summary: decision.plan.map_or(decision.classification.reason, |it| it.summary),
+        summary: decision
+            .plan
+            .map_or(decision.classification.reason, |it| it.summary),
     }
 }

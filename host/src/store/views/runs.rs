@@ -261,9 +261,13 @@ impl Store {
                 Ok(loaded.filter(|it| wanted(&filter, it)))
             };
             match (filter.event_id, filter.state, &tenant) {
-                (Some(id), _, _) => page.walk(db, NEWEST_OF_EVENT, &[(":event_id", &id.to_bytes())], load),
+                (Some(id), _, _) => {
+                    page.walk(db, NEWEST_OF_EVENT, &[(":event_id", &id.to_bytes())], load)
+                }
                 (None, Some(RunState::Dead), _) => page.walk(db, NEWEST_DEAD, &[], load),
-                (None, _, Some(tenant)) => page.walk(db, NEWEST_OF_TENANT, &[(":tenant", tenant)], load),
+                (None, _, Some(tenant)) => {
+                    page.walk(db, NEWEST_OF_TENANT, &[(":tenant", tenant)], load)
+                }
                 (None, _, None) => page.walk(db, NEWEST, &[], load),
             }
         })
@@ -271,8 +275,13 @@ impl Store {
     }
 
     /// One run with everything that belongs to it.
-    pub async fn run(&self, tenant: Option<String>, id: RunId) -> Result<Option<RunDetail>, StoreError> {
-        self.read(move |db| Ok(find_run(db, tenant.as_deref(), id)?.map(|(_, run)| run))).await
+    pub async fn run(
+        &self,
+        tenant: Option<String>,
+        id: RunId,
+    ) -> Result<Option<RunDetail>, StoreError> {
+        self.read(move |db| Ok(find_run(db, tenant.as_deref(), id)?.map(|(_, run)| run)))
+            .await
     }
 }
 
@@ -282,28 +291,46 @@ pub(in crate::store) fn find_run(
     tenant: Option<&str>,
     id: RunId,
 ) -> Result<Option<(i64, RunDetail)>, StoreError> {
-    let seq: Option<i64> =
-        db.prepare_cached(FIND)?.query_row(named_params! { ":id": id.to_bytes() }, |row| row.get("seq")).optional()?;
+    let seq: Option<i64> = db
+        .prepare_cached(FIND)?
+        .query_row(named_params! { ":id": id.to_bytes() }, |row| row.get("seq"))
+        .optional()?;
     let Some(seq) = seq else { return Ok(None) };
-    let Some((run, decision)) = load(db, tenant, seq)? else { return Ok(None) };
-    let detail = RunDetail { run, decision, attempts: attempts(db, seq)?, actions: actions(db, seq)? };
+    let Some((run, decision)) = load(db, tenant, seq)? else {
+        return Ok(None);
+    };
+    let detail = RunDetail {
+        run,
+        decision,
+        attempts: attempts(db, seq)?,
+        actions: actions(db, seq)?,
+    };
     Ok(Some((seq, detail)))
 }
 
 fn wanted(filter: &RunFilter, run: &RunView) -> bool {
-    filter.policy.as_ref().is_none_or(|it| *it == run.policy) && filter.state.is_none_or(|it| it == run.state)
+    filter.policy.as_ref().is_none_or(|it| *it == run.policy)
+        && filter.state.is_none_or(|it| it == run.state)
 }
 
-fn load(db: &Connection, tenant: Option<&str>, seq: i64) -> Result<Option<(RunView, Option<Decision>)>, StoreError> {
+fn load(
+    db: &Connection,
+    tenant: Option<&str>,
+    seq: i64,
+) -> Result<Option<(RunView, Option<Decision>)>, StoreError> {
     db.prepare_cached(LOAD)?
-        .query_row(named_params! { ":seq": seq, ":tenant": tenant }, |row| Ok(view(row)))
+        .query_row(named_params! { ":seq": seq, ":tenant": tenant }, |row| {
+            Ok(view(row))
+        })
         .optional()?
         .transpose()
 }
 
 fn view(row: &Row<'_>) -> Result<(RunView, Option<Decision>), StoreError> {
-    let decision: Option<Decision> =
-        row.get::<_, Option<String>>("decision")?.map(|it| row::json(&it, "decision")).transpose()?;
+    let decision: Option<Decision> = row
+        .get::<_, Option<String>>("decision")?
+        .map(|it| row::json(&it, "decision"))
+        .transpose()?;
     let classification = decision.as_ref().map(|it| &it.classification);
     let run = RunView {
         run_id: row::id(row, "id")?,
@@ -316,7 +343,9 @@ fn view(row: &Row<'_>) -> Result<(RunView, Option<Decision>), StoreError> {
         outcome: row.get("outcome")?,
         priority: classification.map(|it| it.priority),
         category: classification.map(|it| it.category.clone()),
-        summary: decision.as_ref().and_then(|it| Some(it.plan.as_ref()?.summary.clone())),
+        summary: decision
+            .as_ref()
+            .and_then(|it| Some(it.plan.as_ref()?.summary.clone())),
         created_at: At(row.get("created_at")?),
         next_attempt_at: row.get::<_, Option<_>>("run_after")?.map(At),
         finished_at: row.get::<_, Option<_>>("finished_at")?.map(At),
@@ -387,10 +416,14 @@ fn action_attempts(db: &Connection, action_seq: i64) -> Result<Vec<ActionAttempt
 }
 
 fn receipt(row: &Row<'_>) -> Result<Option<ReceiptView>, StoreError> {
-    let Some(at) = row.get::<_, Option<_>>("receipt_at")?.map(At) else { return Ok(None) };
+    let Some(at) = row.get::<_, Option<_>>("receipt_at")?.map(At) else {
+        return Ok(None);
+    };
     Ok(Some(ReceiptView {
         at,
-        ticket_id: row.get::<_, Option<[u8; 16]>>("ticket_id")?.map(TicketId::from_bytes),
+        ticket_id: row
+            .get::<_, Option<[u8; 16]>>("ticket_id")?
+            .map(TicketId::from_bytes),
         status: row.get("status")?,
         body: row.get("body")?,
         request_id: row.get("request_id")?,

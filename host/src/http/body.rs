@@ -1,0 +1,100 @@
+//! Reading a delivery's headers and body, within limits.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+
+use super::error::ApiError;
+use crate::model::event::Headers;
+
+/// How long a body may take to arrive, from its first byte to its last.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers of one delivery.
+const HEADERS_MAX: usize = 100;
+/// Names and values of all headers of one delivery, together.
+const HEADER_BYTES_MAX: usize = 32 << 10;
+
+/// The headers as `sources` and the store take them.
+pub fn headers(map: &HeaderMap) -> Result<Headers, ApiError> {
+    let bytes: usize = map
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if HEADERS_MAX < map.len() || HEADER_BYTES_MAX < bytes {
+        return Err(ApiError::HeadersTooLarge);
+    }
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    Ok(Headers(
+        map.iter()
+            .map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes())))
+            .collect(),
+    ))
+}
+
+/// The whole body, if it is small and quick enough.
+pub async fn read(map: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let announced = map
+        .get(header::CONTENT_LENGTH)
+        .and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|it| (bytes_max as u64) < it) {
+        return Err(ApiError::PayloadTooLarge(bytes_max));
+    }
+    let collected = collect(body, announced, bytes_max);
+    tokio::time::timeout(BODY_TIMEOUT, collected)
+        .await
+        .unwrap_or(Err(ApiError::BodyTooSlow))
+}
+
+async fn collect(
+    mut body: Body,
+    announced: Option<u64>,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
+    // Most bodies come in one piece, which is then used as it is.
+    let Some(first) = next(&mut body).await? else {
+        return Ok(Bytes::new());
+    };
+    let mut whole: Option<BytesMut> = None;
+    if bytes_max < first.len() {
+        return Err(ApiError::PayloadTooLarge(bytes_max));
+    }
+    while let Some(piece) = next(&mut body).await? {
+        let whole = whole.get_or_insert_with(|| {
+            // Room for what is there, not for what a sender only announces.
+            let announced = announced
+                .and_then(|it| usize::try_from(it).ok())
+                .unwrap_or(0);
+            let mut whole = BytesMut::with_capacity(
+                announced
+                    .min(4 * first.len())
+                    .max(first.len() + piece.len()),
+            );
+            whole.extend_from_slice(&first);
+            whole
+        });
+        if bytes_max < whole.len() + piece.len() {
+            return Err(ApiError::PayloadTooLarge(bytes_max));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}
+
+/// The next piece that is not a trailer.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(ApiError::BodyCutOff),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => (),
+                Ok(data) => return Ok(Some(data)),
+                Err(_trailers) => (),
+            },
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a caller is told when something is not as it should be.
+//!
+//! Two readers, two messages: the caller gets a stable code and a sentence that
+//! helps, the operator's log gets the whole chain of causes, once, here.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::store::StoreError;
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub enum ApiError {
+    /// There is nothing here, or nothing that the caller may see.
+    NotFound,
+    /// The path is right, the method is not.
+    MethodNotAllowed,
+    /// The request says something that it must not.
+    BadRequest(String),
+    /// It is not known who asks.
+    Unauthorized,
+    /// It is known who asks, and that is not enough.
+    Forbidden(&'static str),
+    /// A delivery is not believed. One answer for every cause: a forger learns nothing.
+    InvalidSignature,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The body ended before its announced end.
+    BodyCutOff,
+    /// The body is larger than this many bytes.
+    PayloadTooLarge(usize),
+    /// Too many headers, or too long ones.
+    HeadersTooLarge,
+    /// The store did not do what it was asked.
+    Store(StoreError),
+}
+
+/// The body of every error.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+impl ApiError {
+    /// Status, stable code, and a sentence for the caller.
+    pub fn parts(&self) -> (StatusCode, &'static str, String) {
+        let fixed = |status, code, message: &str| (status, code, message.to_owned());
+        match self {
+            Self::NotFound => fixed(StatusCode::NOT_FOUND, "not_found", "no such resource"),
+            Self::MethodNotAllowed => fixed(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path takes another method",
+            ),
+            Self::BadRequest(message) => fixed(StatusCode::BAD_REQUEST, "bad_request", message),
+            Self::Unauthorized => fixed(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "send a valid token as `Authorization: Bearer …`",
+            ),
+            Self::Forbidden(message) => fixed(StatusCode::FORBIDDEN, "forbidden", message),
+            Self::InvalidSignature => fixed(
+                StatusCode::UNAUTHORIZED,
+                "invalid_signature",
+                "the signature is missing, does not match the body, or is outside the time window",
+            ),
+            Self::BodyTooSlow => fixed(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "the body did not arrive in time",
+            ),
+            Self::BodyCutOff => fixed(
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "the body ended early",
+            ),
+            Self::PayloadTooLarge(limit) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                format!("the body is larger than {limit} bytes, the limit here"),
+            ),
+            Self::HeadersTooLarge => fixed(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "the request has too many headers, or too long ones",
+            ),
+            Self::Store(StoreError::Busy) => fixed(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "nothing was kept: try again in a second",
+            ),
+            Self::Store(
+                StoreError::Unavailable(_) | StoreError::Malformed(_) | StoreError::Closed,
+            ) => fixed(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the store does not answer; nothing was kept: try again in a few seconds",
+            ),
+        }
+    }
+
+    /// Tells the operator what the caller is not told.
+    pub fn log(&self) {
+        match self {
+            // Load and not a fault: it is counted, and one line for each refusal would be load as well.
+            Self::Store(StoreError::Busy) => {
+                tracing::debug!("refused: too many writes are waiting")
+            }
+            Self::Store(error) => tracing::error!(error = chain(error), "request failed"),
+            _ => (),
+        }
+    }
+
+    /// Headers that tell a program what to do.
+    pub fn advice(&self) -> Option<(header::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthorized => {
+                Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Self::Store(StoreError::Busy) => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
+            Self::Store(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
+            _ => None,
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let (status, code, message) = self.parts();
+        let mut response = (
+            status,
+            Json(ErrorBody {
+                code,
+                message: &message,
+            }),
+        )
+            .into_response();
+        if let Some((name, value)) = self.advice() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// Answers every path that is not there.
+pub async fn not_found() -> ApiError {
+    ApiError::NotFound
+}
+
+/// Answers every method that a path does not take.
+pub async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! HTTP in and out: deliveries, the API, and pages for people.
+//!
+//! Called by `app`, which serves the router. Who sent a delivery is decided by
+//! `sources`, what is kept by `store`; a handler takes, asks and answers. Nothing
+//! here runs a policy: `worker` is told only that there is something to do.
+
+mod api;
+mod auth;
+mod body;
+mod error;
+mod health;
+mod ingest;
+mod login;
+mod pages;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::id::{EventId, RunId};
+use crate::store::Store;
+
+pub use body::BODY_TIMEOUT;
+
+/// The largest body of a request that is not a delivery.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpState {
+    /// What the operator configured.
+    pub config: Arc<Config>,
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Told when a run is queued.
+    pub runs_wake: Arc<Notify>,
+}
+
+impl HttpState {
+    /// How the outside reaches a path of this host.
+    fn url(&self, path: &str) -> String {
+        format!(
+            "{}{path}",
+            self.config.public_url.as_str().trim_end_matches('/')
+        )
+    }
+
+    /// Where a person sees what became of an event: its first run, or itself where it has none.
+    fn trace_url(&self, event_id: EventId, run_ids: &[RunId]) -> String {
+        match run_ids.first() {
+            Some(run_id) => self.url(&format!("/runs/{run_id}")),
+            None => self.url(&format!("/events/{event_id}")),
+        }
+    }
+}
+
+/// Every route.
+pub fn router(state: HttpState) -> Router {
+    Router::new()
+        .route(
+            "/v1/webhooks/{source}/{integration_id}",
+            post(ingest::ingest),
+        )
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/v1/events", get(api::list_events))
+        .route("/v1/events/{id}", get(api::show_event))
+        .route("/v1/events/{id}/payload", get(api::show_payload))
+        .route("/v1/runs", get(api::list_runs))
+        .route("/v1/runs/{id}", get(api::show_run))
+        .route("/v1/runs/{id}/trace", get(api::show_trace))
+        .route("/v1/tickets", get(api::list_tickets))
+        .route("/v1/tickets/{id}", get(api::show_ticket))
+        .route("/v1/rejections", get(api::list_rejections))
+        .route("/v1/login-links", post(api::create_login_link))
+        .route("/", get(pages::list_events))
+        .route("/events/{id}", get(pages::show_event))
+        .route("/runs/{id}", get(pages::show_run))
+        .route("/login", get(login::form).post(login::log_in))
+        .route("/login/{link}", get(login::link_form).post(login::use_link))
+        .route("/logout", post(login::log_out))
+        .route("/assets/triage.css", get(pages::stylesheet))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .with_state(state)
+}

@@ -1,0 +1,1 @@
+//! Tests of HTTP in and out, through the router and a real store.
