@@ -101,36 +101,32 @@ pub fn find(
     settings: &Settings,
     now: TimestampMs,
 ) -> Result<Finding, Failure> {
-    match name {
-        "invoice.payment_failed" => read(event, settings, |it| invoice(it, settings)),
-        "charge.failed" => read(event, settings, |it| charge(it, settings)),
-        "payment_intent.payment_failed" => read(event, settings, |it| payment_intent(it, settings)),
-        "charge.dispute.created" => read(event, settings, |it| dispute::created(it, settings, now)),
-        "charge.dispute.closed" => read(event, settings, |it| dispute::closed(it, settings)),
+    const OBJECT: &str = "/data/object";
+    let finding = match name {
+        "invoice.payment_failed" => invoice(event.json_at(OBJECT)?, settings),
+        "charge.failed" => charge(event.json_at(OBJECT)?, settings),
+        "payment_intent.payment_failed" => payment_intent(event.json_at(OBJECT)?, settings),
+        "charge.dispute.created" => dispute::created(event.json_at(OBJECT)?, settings, now),
+        "charge.dispute.closed" => dispute::closed(event.json_at(OBJECT)?, settings),
         "charge.dispute.funds_withdrawn" => {
-            read(event, settings, |it| dispute::funds_withdrawn(it, settings))
+            dispute::funds_withdrawn(event.json_at(OBJECT)?, settings)
         }
-        "payout.failed" => read(event, settings, |it| payout(it, settings)),
-        "radar.early_fraud_warning.created" => read(event, settings, fraud_warning),
-        "customer.subscription.deleted" => read(event, settings, subscription),
-        _ => Ok(Finding::unhandled(&event.event_type)),
-    }
+        "payout.failed" => payout(event.json_at(OBJECT)?, settings),
+        "radar.early_fraud_warning.created" => fraud_warning(event.json_at(OBJECT)?),
+        "customer.subscription.deleted" => subscription(event.json_at(OBJECT)?),
+        _ => Finding::unhandled(&event.event_type),
+    };
+    Ok(match finding {
+        Finding::Case(case) => with_envelope(case, event.json()?, settings),
+        noise => noise,
+    })
 }
 
-/// Reads the object of an event, and adds what its envelope says to what was found.
-fn read<'a, T: Deserialize<'a>>(
-    event: &'a Event,
-    settings: &Settings,
-    judge: impl FnOnce(T) -> Finding,
-) -> Result<Finding, Failure> {
-    let mut case = match judge(event.json_at("/data/object")?) {
-        Finding::Case(case) => case,
-        noise => return Ok(noise),
-    };
-    let envelope: Envelope = event.json()?;
+/// Adds what the envelope says to what was found in the object.
+fn with_envelope(mut case: Case, envelope: Envelope, settings: &Settings) -> Finding {
     if !envelope.livemode {
         if settings.test_mode == TestMode::Ignore {
-            return Ok(Finding::noise(case.category, "test mode"));
+            return Finding::noise(case.category, "test mode");
         }
         case.labels.push("test-mode");
         case.urgency = Urgency::new(case.urgency.priority.min(Priority::Low), "test mode");
@@ -141,7 +137,7 @@ fn read<'a, T: Deserialize<'a>>(
         case.place = format!("{account}/{}", case.place);
         case.facts.push(("Connected account", account));
     }
-    Ok(Finding::Case(case))
+    Finding::Case(case)
 }
 
 fn invoice(invoice: Invoice, settings: &Settings) -> Finding {
