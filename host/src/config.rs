@@ -29,6 +29,7 @@ use self::problem::Problems;
 use self::resolve::Surroundings;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
+use crate::model::secret::Secret;
 
 /// The commented file that `triage init` writes: every setting with its default.
 pub const TEMPLATE: &str = include_str!("config/triage.toml");
@@ -97,20 +98,40 @@ pub enum ConfigError {
 impl Config {
     /// Reads a file and the variables that it names, and checks everything.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::load_for(path, env, &|_| true)
+    }
+
+    /// Reads a file for a command that needs only some settings, named as in a [`Problem`].
+    ///
+    /// Problems of other settings are let pass, with what they would have set: who only looks
+    /// at events need not hold every sender's secret.
+    pub fn load_for(
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+        needed: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
         let text = read(path)?;
         let table = toml::from_str(&text).map_err(|error| syntax_error(path, &text, &error))?;
 
         let mut problems = Problems::default();
         let raw = raw::read(table, &mut problems);
-        let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        let config = resolve::resolve(raw, &Surroundings { folder, env }, &mut problems);
+        let config = resolve::resolve(raw, &Surroundings::of(path, env), &mut problems);
+        let problems = problems.into_list();
         match config {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(config) if !problems.iter().any(|it| needed(&it.setting)) => Ok(config),
             _ => Err(ConfigError::Invalid {
                 path: path.to_owned(),
-                problems: problems.into_list(),
+                problems: problems
+                    .into_iter()
+                    .filter(|it| needed(&it.setting))
+                    .collect(),
             }),
         }
+    }
+
+    /// How a program on this machine reaches the server.
+    pub fn local_url(&self) -> Option<Url> {
+        resolve::local_url(self.listen)
     }
 
     /// The policies that want an event of this type, in the order of the file.
@@ -133,6 +154,18 @@ impl Config {
     pub fn policy(&self, name: &str) -> Option<&Policy> {
         self.policies.iter().find(|it| it.name == name)
     }
+}
+
+/// The secret at a place as `env:NAME` or `file:PATH`, which starts at the file's folder.
+///
+/// # Errors
+/// Why there is none, in a sentence that does not show it.
+pub fn read_secret(
+    place: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, String> {
+    secrets::read(place, &Surroundings::of(path, env))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

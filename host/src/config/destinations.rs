@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Value;
 use url::Url;
 
@@ -12,13 +13,14 @@ use super::problem::Problems;
 use super::raw::RawDestination;
 use super::resolve::Surroundings;
 use super::{secrets, values};
+use crate::egress;
 use crate::model::integration::{Destination, WebhookDestination};
 use crate::model::policy::RetryPolicy;
 
 /// How long a request to a webhook may take, in milliseconds.
 const TIMEOUT_MS: u64 = 15_000;
 const TIMEOUT_MS_LEAST: u64 = 100;
-const TIMEOUT_MS_MOST: u64 = 60_000;
+const TIMEOUT_MS_MOST: u64 = egress::TIMEOUT_MAX.as_millis() as u64;
 /// The most attempts that can be asked for.
 const ATTEMPTS_CEILING: u32 = 100;
 /// The longest `retry_for` in milliseconds: a week.
@@ -26,6 +28,7 @@ const RETRY_FOR_MS_CEILING: i64 = 7 * 86_400_000;
 
 pub(super) fn resolve(
     raw: BTreeMap<String, RawDestination>,
+    egress_allow: &[IpNet],
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> BTreeMap<String, Destination> {
@@ -33,7 +36,7 @@ pub(super) fn resolve(
     for (name, raw) in raw {
         let setting = format!("destinations.{name}");
         problems.take(&setting, values::name(&name));
-        let destination = destination(&setting, raw, around, problems);
+        let destination = destination(&setting, raw, egress_allow, around, problems);
         destinations.extend(destination.map(|it| (name, it)));
     }
     destinations
@@ -69,6 +72,7 @@ pub(super) fn retry(
 fn destination(
     setting: &str,
     raw: RawDestination,
+    egress_allow: &[IpNet],
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Destination> {
@@ -76,7 +80,7 @@ fn destination(
     let kind = problems.required(&kind_setting, raw.kind.clone(), "`ticket` or `webhook`")?;
     match kind.as_str() {
         "ticket" => ticket(setting, &raw, problems),
-        "webhook" => webhook(setting, raw, around, problems),
+        "webhook" => webhook(setting, raw, egress_allow, around, problems),
         "github-issue" | "slack" => {
             let message = "is not supported by this version: use `webhook` or `ticket`";
             problems.add(kind_setting, format!("`{kind}` {message}"));
@@ -112,11 +116,12 @@ fn ticket(setting: &str, raw: &RawDestination, problems: &mut Problems) -> Optio
 fn webhook(
     setting: &str,
     raw: RawDestination,
+    egress_allow: &[IpNet],
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Destination> {
     let at = |name: &str| format!("{setting}.{name}");
-    let url = url(&at("url"), raw.url, problems);
+    let url = url(&at("url"), raw.url, egress_allow, problems);
     let secret = secrets::signing(&at("secret"), raw.secret, around, problems);
     let bounds = TIMEOUT_MS_LEAST..=TIMEOUT_MS_MOST;
     let timeout_ms = values::bounded(
@@ -136,7 +141,12 @@ fn webhook(
     }))
 }
 
-fn url(setting: &str, value: Option<Value>, problems: &mut Problems) -> Option<Url> {
+fn url(
+    setting: &str,
+    value: Option<Value>,
+    egress_allow: &[IpNet],
+    problems: &mut Problems,
+) -> Option<Url> {
     let value = problems.required(
         setting,
         value,
@@ -145,6 +155,10 @@ fn url(setting: &str, value: Option<Value>, problems: &mut Problems) -> Option<U
     let url = value
         .as_str()
         .ok_or_else(|| "must be a text in quotes".to_owned())
-        .and_then(values::http_url);
+        .and_then(values::http_url)
+        .and_then(|url| {
+            egress::check_url(&url, egress_allow).map_err(|error| error.to_string())?;
+            Ok(url)
+        });
     problems.take(setting, url)
 }

@@ -59,10 +59,6 @@ impl Problems {
         self.0.iter().any(|it| it.setting == setting)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn into_list(self) -> Vec<Problem> {
         self.0
     }

@@ -33,6 +33,14 @@ pub(super) struct Surroundings<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
+impl<'a> Surroundings<'a> {
+    /// What lies around a configuration file.
+    pub(super) fn of(path: &'a Path, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self { folder, env }
+    }
+}
+
 /// The configuration; `None`, or worthless, where problems were found.
 pub(super) fn resolve(
     raw: RawConfig,
@@ -51,7 +59,7 @@ pub(super) fn resolve(
         destinations: raw.destinations.keys().cloned().collect(),
     };
     let plugins = plugins(raw.plugins, around, problems);
-    let destinations = destinations::resolve(raw.destinations, around, problems);
+    let destinations = destinations::resolve(raw.destinations, &egress_allow, around, problems);
     let policies = policies::resolve(raw.policies, &names, problems);
     Some(Config {
         listen: listen?,
@@ -97,8 +105,8 @@ fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Proble
     problems.take("server.public_url", url)
 }
 
-/// How a program on the same machine reaches the server.
-fn local_url(listen: SocketAddr) -> Option<Url> {
+/// How a program on the same machine reaches a server that listens there.
+pub(super) fn local_url(listen: SocketAddr) -> Option<Url> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -88,8 +88,12 @@ fn checked(secret: Secret, source: Option<Source>) -> Result<Secret, String> {
 }
 
 fn resolve(value: &Value, around: &Surroundings<'_>) -> Result<Secret, String> {
-    let text = value.as_str().ok_or(FORM)?;
-    match text.split_once(':') {
+    read(value.as_str().ok_or(FORM)?, around)
+}
+
+/// The secret at a place as `env:NAME` or `file:PATH`.
+pub(super) fn read(place: &str, around: &Surroundings<'_>) -> Result<Secret, String> {
+    match place.split_once(':') {
         Some(("env", name)) => from_env(name, around.env),
         Some(("file", path)) if !path.is_empty() => from_file(&around.folder.join(path)),
         _ => Err(FORM.to_owned()),
