@@ -44,7 +44,10 @@ pub fn run(mut config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let egress = Egress::new(config.egress_allow.clone())?;
     let store = Store::open(&config.database)?;
     let http_runtime = runtime("http", HTTP_THREADS)?;
-    let work_runtime = runtime("worker", std::thread::available_parallelism().map_or(2, usize::from))?;
+    let work_runtime = runtime(
+        "worker",
+        std::thread::available_parallelism().map_or(2, usize::from),
+    )?;
 
     let listener = http_runtime
         .block_on(TcpListener::bind(config.listen))
@@ -65,18 +68,30 @@ pub fn run(mut config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
         runs_wake.clone(),
         actions_wake.clone(),
     );
-    let actions = Actions::new(config.clone(), store.clone(), egress, clock.clone(), actions_wake);
+    let actions = Actions::new(
+        config.clone(),
+        store.clone(),
+        egress,
+        clock.clone(),
+        actions_wake,
+    );
     let working = work_runtime.spawn(worker.run(work_stopped.clone()));
     let acting = work_runtime.spawn(actions.run(work_stopped));
 
-    let state = HttpState { config, store, clock, runs_wake };
+    let state = HttpState {
+        config,
+        store,
+        clock,
+        runs_wake,
+    };
     writeln!(out, "listening on http://{address}")?;
     out.flush()?;
     http_runtime.block_on(serve(listener, state))?;
     tracing::info!("stopping: no new requests; finishing what was claimed");
     // Only fails when both loops are gone already.
     let _ = stop_work.send(true);
-    let drained = work_runtime.block_on(async { timeout(DRAIN_WORK, async { tokio::join!(working, acting) }).await });
+    let drained = work_runtime
+        .block_on(async { timeout(DRAIN_WORK, async { tokio::join!(working, acting) }).await });
     if drained.is_err() {
         tracing::warn!("some runs did not end in time; they are resumed at the next start");
     }
@@ -110,7 +125,11 @@ async fn resume(store: &Store, clock: &Clock) -> anyhow::Result<()> {
     let runs = store.rescue_runs(now, i64::MAX).await?;
     let actions = store.release_actions(now).await?;
     if 0 < runs + actions {
-        tracing::info!(runs, actions, "work that the last process did not finish is queued again");
+        tracing::info!(
+            runs,
+            actions,
+            "work that the last process did not finish is queued again"
+        );
     }
     Ok(())
 }

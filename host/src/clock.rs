@@ -17,7 +17,10 @@ pub enum Clock {
 
 impl Clock {
     /// Milliseconds since the Unix epoch.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the system's clock"
+    )]
     pub fn now(&self) -> TimestampMs {
         match self {
             Self::System => SystemTime::now()

@@ -12,18 +12,24 @@
 
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod model;
 
+// The order of data. Blank lines keep it: a formatter sorts what stands together.
 pub mod http;
+
 pub mod sources;
 pub mod store;
 
-pub mod registry;
-pub mod sandbox;
-pub mod lifecycle;
 pub mod worker;
+
+pub mod registry;
+
+pub mod capabilities;
+pub mod sandbox;
+
+pub mod lifecycle;
+
 pub mod actions;
 pub mod egress;
-
-pub mod clock;

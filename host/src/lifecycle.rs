@@ -59,34 +59,55 @@ pub enum Transition {
 }
 
 /// Decides what happens to a run after one attempt.
-pub fn after_attempt(retry: &RetryPolicy, on_failure: OnFailure, attempt: Attempt, outcome: &Outcome) -> Transition {
+pub fn after_attempt(
+    retry: &RetryPolicy,
+    on_failure: OnFailure,
+    attempt: Attempt,
+    outcome: &Outcome,
+) -> Transition {
     let again = |not_before_ms: i64, breach: bool| {
         let delay_ms = backoff_ms(retry, attempt.number, attempt.jitter).max(not_before_ms);
         match exhausted(retry, attempt, delay_ms) {
-            Some(why) => Transition::Dead { reason: given_up(outcome, &why), breach },
-            None => Transition::RetryAt { at: attempt.now + delay_ms, breach, host_error: false },
+            Some(why) => Transition::Dead {
+                reason: given_up(outcome, &why),
+                breach,
+            },
+            None => Transition::RetryAt {
+                at: attempt.now + delay_ms,
+                breach,
+                host_error: false,
+            },
         }
     };
     match outcome {
         Outcome::Decided(decision) => Transition::Complete(completion(decision)),
-        Outcome::Refused(Refusal::InvalidPayload(_) | Refusal::Permanent(_)) => {
-            Transition::Dead { reason: given_up(outcome, "trying again cannot help"), breach: false }
+        Outcome::Refused(Refusal::InvalidPayload(_) | Refusal::Permanent(_)) => Transition::Dead {
+            reason: given_up(outcome, "trying again cannot help"),
+            breach: false,
+        },
+        Outcome::Refused(Refusal::Retry { after_ms, .. }) => {
+            again(after_ms.map_or(0, i64::from), false)
         }
-        Outcome::Refused(Refusal::Retry { after_ms, .. }) => again(after_ms.map_or(0, i64::from), false),
         Outcome::Refused(Refusal::Other(_)) => again(0, false),
         Outcome::Broken(_) if attempt.breaches + 1 < BREACHES_BEFORE_ON_FAILURE => again(0, true),
         Outcome::Broken(_) => match on_failure {
             OnFailure::Retry => again(0, true),
-            OnFailure::DeadLetter => {
-                Transition::Dead { reason: given_up(outcome, "on_failure is dead-letter"), breach: true }
-            }
+            OnFailure::DeadLetter => Transition::Dead {
+                reason: given_up(outcome, "on_failure is dead-letter"),
+                breach: true,
+            },
         },
-        Outcome::HostError(_) if HOST_ERRORS_MAX <= attempt.host_errors => {
-            Transition::Dead { reason: given_up(outcome, "too many errors of the host"), breach: false }
-        }
+        Outcome::HostError(_) if HOST_ERRORS_MAX <= attempt.host_errors => Transition::Dead {
+            reason: given_up(outcome, "too many errors of the host"),
+            breach: false,
+        },
         Outcome::HostError(_) => {
             let delay_ms = HOST_ERROR_DELAY_MS + jittered(HOST_ERROR_DELAY_MS, attempt.jitter);
-            Transition::RetryAt { at: attempt.now + delay_ms, breach: false, host_error: true }
+            Transition::RetryAt {
+                at: attempt.now + delay_ms,
+                breach: false,
+                host_error: true,
+            }
         }
     }
 }
@@ -103,12 +124,21 @@ pub enum ActionTransition {
 }
 
 /// Decides what happens to an action after one attempt.
-pub fn after_action_attempt(retry: &RetryPolicy, attempt: Attempt, delivered: &Delivered) -> ActionTransition {
+pub fn after_action_attempt(
+    retry: &RetryPolicy,
+    attempt: Attempt,
+    delivered: &Delivered,
+) -> ActionTransition {
     match delivered {
         Delivered::Done(receipt) => ActionTransition::Delivered(receipt.clone()),
         Delivered::Refused { error, .. } => ActionTransition::Dead(error.clone()),
-        Delivered::Failed { error, retry_after_ms, .. } => {
-            let delay_ms = backoff_ms(retry, attempt.number, attempt.jitter).max(retry_after_ms.unwrap_or(0));
+        Delivered::Failed {
+            error,
+            retry_after_ms,
+            ..
+        } => {
+            let delay_ms =
+                backoff_ms(retry, attempt.number, attempt.jitter).max(retry_after_ms.unwrap_or(0));
             match exhausted(retry, attempt, delay_ms) {
                 Some(why) => ActionTransition::Dead(format!("{error}; {why}")),
                 None => ActionTransition::RetryAt(attempt.now + delay_ms),
@@ -119,7 +149,10 @@ pub fn after_action_attempt(retry: &RetryPolicy, attempt: Attempt, delivered: &D
 
 /// How a decided run ends.
 pub fn completion(decision: &Decision) -> Completion {
-    let has_actions = decision.plan.as_ref().is_some_and(|it| !it.actions.is_empty());
+    let has_actions = decision
+        .plan
+        .as_ref()
+        .is_some_and(|it| !it.actions.is_empty());
     match decision.classification.priority {
         Priority::Ignore => Completion::Ignored,
         _ if has_actions => Completion::Acted,
@@ -137,7 +170,10 @@ fn exhausted(retry: &RetryPolicy, attempt: Attempt, delay_ms: i64) -> Option<Str
         return Some(format!("given up after {} attempts", attempt.number));
     }
     if retry.elapsed_ms_max < attempt.now + delay_ms - attempt.first_at {
-        return Some(format!("given up: the next attempt would be later than {} ms", retry.elapsed_ms_max));
+        return Some(format!(
+            "given up: the next attempt would be later than {} ms",
+            retry.elapsed_ms_max
+        ));
     }
     None
 }
@@ -147,11 +183,18 @@ fn exhausted(retry: &RetryPolicy, attempt: Attempt, delay_ms: i64) -> Option<Str
 /// Full jitter spreads clients best (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
 fn backoff_ms(retry: &RetryPolicy, attempt: u32, jitter: f64) -> i64 {
     let doublings = attempt.saturating_sub(1).min(40);
-    let ceiling = retry.base_ms.saturating_mul(1_i64 << doublings).min(DELAY_MS_MAX);
+    let ceiling = retry
+        .base_ms
+        .saturating_mul(1_i64 << doublings)
+        .min(DELAY_MS_MAX);
     jittered(ceiling, jitter).max(1)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "delays are far below 2^52")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "delays are far below 2^52"
+)]
 fn jittered(ceiling_ms: i64, jitter: f64) -> i64 {
     (ceiling_ms as f64 * jitter.clamp(0.0, 1.0)) as i64
 }

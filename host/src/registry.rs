@@ -50,18 +50,39 @@ impl Registry {
                     plugins.insert(name, Arc::new(plugin));
                 }
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(|it| format!(": {it}")).unwrap_or_default();
-                    problems.push(format!("plugins.{name}: {}: {error}{cause}", path.display()));
+                    let cause = std::error::Error::source(&error)
+                        .map(|it| format!(": {it}"))
+                        .unwrap_or_default();
+                    problems.push(format!(
+                        "plugins.{name}: {}: {error}{cause}",
+                        path.display()
+                    ));
                 }
             }
         }
         let mut deployed = HashMap::new();
         for policy in &config.policies {
-            let classifier = policy.classifier.as_deref().and_then(|it| plugins.get(it)).cloned();
-            let triager = policy.triager.as_deref().and_then(|it| plugins.get(it)).cloned();
+            let classifier = policy
+                .classifier
+                .as_deref()
+                .and_then(|it| plugins.get(it))
+                .cloned();
+            let triager = policy
+                .triager
+                .as_deref()
+                .and_then(|it| plugins.get(it))
+                .cloned();
             let roles = [
-                ("classifier", &policy.classifier, classifier.as_ref().is_some_and(|it| !it.can_classify())),
-                ("triager", &policy.triager, triager.as_ref().is_some_and(|it| !it.can_triage())),
+                (
+                    "classifier",
+                    &policy.classifier,
+                    classifier.as_ref().is_some_and(|it| !it.can_classify()),
+                ),
+                (
+                    "triager",
+                    &policy.triager,
+                    triager.as_ref().is_some_and(|it| !it.can_triage()),
+                ),
             ];
             for (role, plugin, lacks_export) in roles {
                 if lacks_export {
@@ -72,9 +93,19 @@ impl Registry {
                     ));
                 }
             }
-            deployed.insert(policy.name.clone(), Deployed { classifier, triager });
+            deployed.insert(
+                policy.name.clone(),
+                Deployed {
+                    classifier,
+                    triager,
+                },
+            );
         }
-        if problems.is_empty() { Ok(Self(deployed)) } else { Err(PluginProblems(problems)) }
+        if problems.is_empty() {
+            Ok(Self(deployed))
+        } else {
+            Err(PluginProblems(problems))
+        }
     }
 
     /// The plugins of a policy, if it is configured.

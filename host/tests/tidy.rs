@@ -21,18 +21,61 @@ const DOORS: [(&str, &[&str]); 5] = [
 
 /// Module → modules that it must not name: an arrow that may not be drawn.
 const NEVER: [(&str, &[&str]); 12] = [
-    ("model", &["http", "sources", "store", "registry", "sandbox", "worker", "actions", "egress", "config", "lifecycle"]),
-    ("sources", &["http", "store", "registry", "sandbox", "worker", "actions", "egress", "config"]),
-    ("store", &["http", "sources", "registry", "sandbox", "worker", "actions", "egress", "config"]),
-    ("sandbox", &["http", "sources", "store", "registry", "worker", "actions", "egress", "config"]),
+    (
+        "model",
+        &[
+            "http",
+            "sources",
+            "store",
+            "registry",
+            "sandbox",
+            "worker",
+            "actions",
+            "egress",
+            "config",
+            "lifecycle",
+        ],
+    ),
+    (
+        "sources",
+        &[
+            "http", "store", "registry", "sandbox", "worker", "actions", "egress", "config",
+        ],
+    ),
+    (
+        "store",
+        &[
+            "http", "sources", "registry", "sandbox", "worker", "actions", "egress", "config",
+        ],
+    ),
+    (
+        "sandbox",
+        &[
+            "http", "sources", "store", "registry", "worker", "actions", "egress", "config",
+        ],
+    ),
     ("capabilities", &["http", "worker", "actions", "sandbox"]),
-    ("lifecycle", &["http", "sources", "store", "registry", "sandbox", "worker", "actions", "egress", "config", "clock"]),
+    (
+        "lifecycle",
+        &[
+            "http", "sources", "store", "registry", "sandbox", "worker", "actions", "egress",
+            "config", "clock",
+        ],
+    ),
     ("http", &["worker", "actions", "sandbox", "egress"]),
     ("registry", &["http", "worker", "actions", "egress"]),
     ("worker", &["http", "actions", "egress", "sources"]),
     ("actions", &["http", "worker", "sandbox", "registry"]),
-    ("egress", &["http", "store", "registry", "sandbox", "worker", "actions", "config"]),
-    ("config", &["http", "store", "registry", "sandbox", "worker", "actions"]),
+    (
+        "egress",
+        &[
+            "http", "store", "registry", "sandbox", "worker", "actions", "config",
+        ],
+    ),
+    (
+        "config",
+        &["http", "store", "registry", "sandbox", "worker", "actions"],
+    ),
 ];
 
 fn top_module(file: &str) -> &str {
@@ -46,13 +89,21 @@ fn problems(file: &str, text: &str) -> Vec<String> {
         problems.push(format!("{file}: longer than {FILE_LINES_MAX} lines"));
     }
     for (krate, places) in DOORS {
-        let named = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(&format!("{krate}::")));
+        let named = text.lines().any(|line| {
+            !line.trim_start().starts_with("//") && line.contains(&format!("{krate}::"))
+        });
         if named && !places.contains(&module) {
             problems.push(format!("{file}: only {places:?} may use `{krate}`"));
         }
     }
-    for (_, forbidden) in NEVER.iter().filter(|(from, _)| *from == module && !file.contains("tests")) {
-        for target in forbidden.iter().filter(|it| text.contains(&format!("crate::{it}"))) {
+    for (_, forbidden) in NEVER
+        .iter()
+        .filter(|(from, _)| *from == module && !file.contains("tests"))
+    {
+        for target in forbidden
+            .iter()
+            .filter(|it| text.contains(&format!("crate::{it}")))
+        {
             problems.push(format!("{file}: `{module}` must not know `{target}`"));
         }
     }
@@ -67,16 +118,30 @@ fn long_functions(file: &str, text: &str) -> Vec<String> {
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
         let indent = &line[..line.len() - code.len()];
-        let is_function = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(super) fn ", "pub(super) async fn ", "pub(crate) fn "]
-            .iter()
-            .any(|it| code.starts_with(it));
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(super) fn ",
+            "pub(super) async fn ",
+            "pub(crate) fn ",
+        ]
+        .iter()
+        .any(|it| code.starts_with(it));
         if !is_function {
             continue;
         }
         let closing = format!("{indent}}}");
-        let length = lines[start..].iter().position(|it| **it == closing).map_or(0, |it| it + 1);
+        let length = lines[start..]
+            .iter()
+            .position(|it| **it == closing)
+            .map_or(0, |it| it + 1);
         if FUNCTION_LINES_MAX < length {
-            problems.push(format!("{file}:{}: a function of {length} lines, the most is {FUNCTION_LINES_MAX}", start + 1));
+            problems.push(format!(
+                "{file}:{}: a function of {length} lines, the most is {FUNCTION_LINES_MAX}",
+                start + 1
+            ));
         }
     }
     problems
@@ -101,7 +166,12 @@ fn the_source_tree_is_tidy() {
     assert!(50 < files.len(), "the source tree was not found");
     let mut found = Vec::new();
     for path in files {
-        let file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let file = path
+            .strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         found.extend(problems(&file, &std::fs::read_to_string(&path).unwrap()));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -116,10 +186,16 @@ fn every_other_crate_keeps_its_files_short() {
     }
     let long: Vec<_> = files
         .iter()
-        .filter(|it| !it.components().any(|part| part.as_os_str() == "bindings" || part.as_os_str() == "bindings.rs"))
+        .filter(|it| {
+            !it.components()
+                .any(|part| part.as_os_str() == "bindings" || part.as_os_str() == "bindings.rs")
+        })
         .filter(|it| FILE_LINES_MAX < std::fs::read_to_string(it).unwrap().lines().count())
         .collect();
-    assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines: {long:?}");
+    assert!(
+        long.is_empty(),
+        "longer than {FILE_LINES_MAX} lines: {long:?}"
+    );
 }
 
 #[test]

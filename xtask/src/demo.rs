@@ -30,8 +30,16 @@ const DELIVERIES: [Delivery; 14] = [
     Delivery::new("slack", "app_mention"),
     Delivery::new("standard", "incident.opened"),
     Delivery::new("standard", "contact.created"),
-    Delivery { source: "stripe", event: "charge.dispute.created", kind: Kind::Repeat },
-    Delivery { source: "github", event: "issues.opened", kind: Kind::Forged },
+    Delivery {
+        source: "stripe",
+        event: "charge.dispute.created",
+        kind: Kind::Repeat,
+    },
+    Delivery {
+        source: "github",
+        event: "issues.opened",
+        kind: Kind::Forged,
+    },
 ];
 
 /// Runs the demo; `once` ends it after the deliveries.
@@ -40,7 +48,11 @@ pub fn run(once: bool) -> anyhow::Result<()> {
     let components = plugins::build(&triage)?;
     let receiver = Receiver::start()?;
     let host = Host::start(&triage, &components, &receiver)?;
-    command::step(&format!("the host serves at {}; sending {} deliveries", host.url, DELIVERIES.len()));
+    command::step(&format!(
+        "the host serves at {}; sending {} deliveries",
+        host.url,
+        DELIVERIES.len()
+    ));
     story::heading();
     let mut told = Vec::new();
     for delivery in &DELIVERIES {
@@ -58,14 +70,38 @@ pub fn run(once: bool) -> anyhow::Result<()> {
 /// The demo is a promise as well: it fails when the host did not keep it.
 fn check(host: &Host, told: &[Told]) -> anyhow::Result<()> {
     for it in told {
-        let expected = if it.delivery.kind == Kind::Forged { 401 } else { 200 };
-        ensure!(it.status == expected, "{}: answered {}, expected {expected}", it.name(), it.status);
-        ensure!(it.duplicate == (it.delivery.kind == Kind::Repeat), "{}: duplicate is {}", it.name(), it.duplicate);
+        let expected = if it.delivery.kind == Kind::Forged {
+            401
+        } else {
+            200
+        };
+        ensure!(
+            it.status == expected,
+            "{}: answered {}, expected {expected}",
+            it.name(),
+            it.status
+        );
+        ensure!(
+            it.duplicate == (it.delivery.kind == Kind::Repeat),
+            "{}: duplicate is {}",
+            it.name(),
+            it.duplicate
+        );
         ensure!(it.finished, "{}: not finished in time", it.name());
     }
     let events = host.json(&["event", "list"])?;
-    let kept = events.get("items").and_then(Value::as_array).context("no list of events")?.len();
-    let expected = DELIVERIES.iter().filter(|it| it.kind == Kind::First).count();
-    ensure!(kept == expected, "{kept} events are kept, expected {expected}");
+    let kept = events
+        .get("items")
+        .and_then(Value::as_array)
+        .context("no list of events")?
+        .len();
+    let expected = DELIVERIES
+        .iter()
+        .filter(|it| it.kind == Kind::First)
+        .count();
+    ensure!(
+        kept == expected,
+        "{kept} events are kept, expected {expected}"
+    );
     Ok(())
 }

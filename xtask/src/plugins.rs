@@ -15,7 +15,10 @@ pub fn build(triage: &Path) -> anyhow::Result<PathBuf> {
         let source = command::root().join("plugins").join(&plugin);
         let file = out.join(format!("{}.wasm", plugin.replace('-', "_")));
         let mut build = Command::new(triage);
-        build.args(["plugin", "build", "--install-toolchain", "--out"]).arg(&file).arg(&source);
+        build
+            .args(["plugin", "build", "--install-toolchain", "--out"])
+            .arg(&file)
+            .arg(&source);
         command::run(&mut build)?;
     }
     Ok(out)
@@ -25,7 +28,9 @@ pub fn build(triage: &Path) -> anyhow::Result<PathBuf> {
 pub fn names() -> anyhow::Result<Vec<String>> {
     let folder = command::root().join("plugins");
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+    for entry in
+        std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
         let entry = entry?;
         if entry.path().join("Cargo.toml").exists() {
             names.push(entry.file_name().to_string_lossy().into_owned());

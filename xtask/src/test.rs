@@ -18,24 +18,40 @@ pub fn run() -> anyhow::Result<()> {
     let components = plugins::build(&triage)?;
     command::step("tests");
     command::run(
-        command::cargo(&["test", "--workspace"]).env("TRIAGE_BIN", &triage).env("TRIAGE_PLUGINS", &components),
+        command::cargo(&["test", "--workspace"])
+            .env("TRIAGE_BIN", &triage)
+            .env("TRIAGE_PLUGINS", &components),
     )?;
     if installed("clippy") {
         command::step("lints");
-        command::run(&mut command::cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+        command::run(&mut command::cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]))?;
     }
     command::step("documentation");
     command::run(
-        command::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"),
+        command::cargo(&["doc", "--workspace", "--no-deps", "--quiet"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
-    command::step(&format!("everything holds, after {} s", began.elapsed().as_secs()));
+    command::step(&format!(
+        "everything holds, after {} s",
+        began.elapsed().as_secs()
+    ));
     Ok(())
 }
 
 /// Whether a part of the toolchain is there; a minimal one lacks `fmt` and `clippy`.
 fn installed(part: &str) -> bool {
     let mut command = Command::new("cargo");
-    command.args([part, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args([part, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let found = command.status().is_ok_and(|it| it.success());
     if !found {
         command::step(&format!("`cargo {part}` is not installed: skipped"));

@@ -56,8 +56,20 @@ struct Shared {
 
 impl Actions {
     /// Carries out actions when woken by `wake`.
-    pub fn new(config: Arc<Config>, store: Store, egress: Egress, clock: Clock, wake: Arc<Notify>) -> Self {
-        Self(Arc::new(Shared { config, store, egress, clock, wake }))
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        egress: Egress,
+        clock: Clock,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            store,
+            egress,
+            clock,
+            wake,
+        }))
     }
 
     /// Works until `shutdown` becomes true, then finishes what it has claimed.
@@ -68,7 +80,11 @@ impl Actions {
             let mut woken = std::pin::pin!(self.0.wake.notified());
             woken.as_mut().enable();
             let free = REQUESTS_IN_FLIGHT_MAX.saturating_sub(requests.len());
-            let claimed = if free == 0 { Vec::new() } else { self.claim().await };
+            let claimed = if free == 0 {
+                Vec::new()
+            } else {
+                self.claim().await
+            };
             let started = claimed.len();
             self.start(claimed, &mut requests).await;
             while let Some(ended) = requests.try_join_next() {
@@ -95,18 +111,31 @@ impl Actions {
             let started_at = self.0.clock.now();
             match self.0.config.destinations.get(&action.destination) {
                 Some(Destination::Ticket) => {
-                    at_once.push(self.finished(action, started_at, Delivered::Done(Receipt::Ticket)));
+                    at_once.push(self.finished(
+                        action,
+                        started_at,
+                        Delivered::Done(Receipt::Ticket),
+                    ));
                 }
                 Some(Destination::Webhook(destination)) => {
                     let (actions, destination) = (self.clone(), destination.clone());
                     requests.spawn(async move {
                         let delivered = actions.send(&action, &destination, started_at).await;
-                        actions.commit(vec![actions.finished(action, started_at, delivered)]).await;
+                        actions
+                            .commit(vec![actions.finished(action, started_at, delivered)])
+                            .await;
                     });
                 }
                 None => {
-                    let error = format!("destination `{}` is not configured any more", action.destination);
-                    let delivered = Delivered::Failed { error, status: None, retry_after_ms: None };
+                    let error = format!(
+                        "destination `{}` is not configured any more",
+                        action.destination
+                    );
+                    let delivered = Delivered::Failed {
+                        error,
+                        status: None,
+                        retry_after_ms: None,
+                    };
                     at_once.push(self.finished(action, started_at, delivered));
                 }
             }
@@ -116,11 +145,21 @@ impl Actions {
         }
     }
 
-    async fn send(&self, action: &ClaimedAction, destination: &WebhookDestination, now: i64) -> Delivered {
+    async fn send(
+        &self,
+        action: &ClaimedAction,
+        destination: &WebhookDestination,
+        now: i64,
+    ) -> Delivered {
         let body = webhook::body(action);
         let headers = match webhook::headers(action, &destination.secret, &body, now) {
             Ok(headers) => headers,
-            Err(error) => return Delivered::Refused { error: error.to_string(), status: None },
+            Err(error) => {
+                return Delivered::Refused {
+                    error: error.to_string(),
+                    status: None,
+                };
+            }
         };
         let request = Request {
             method: Method::Post,
@@ -132,7 +171,12 @@ impl Actions {
         webhook::outcome(self.0.egress.send(request, now).await)
     }
 
-    fn finished(&self, action: ClaimedAction, started_at: i64, delivered: Delivered) -> FinishedAction {
+    fn finished(
+        &self,
+        action: ClaimedAction,
+        started_at: i64,
+        delivered: Delivered,
+    ) -> FinishedAction {
         let finished_at = self.0.clock.now();
         let destination = self.0.config.destinations.get(&action.destination);
         let retry = destination.map_or_else(RetryPolicy::default, Destination::retry);
@@ -145,12 +189,23 @@ impl Actions {
             jitter: rand::random(),
         };
         let transition = lifecycle::after_action_attempt(&retry, attempt, &delivered);
-        FinishedAction { action, started_at, finished_at, delivered, transition }
+        FinishedAction {
+            action,
+            started_at,
+            finished_at,
+            delivered,
+            transition,
+        }
     }
 
     async fn claim(&self) -> Vec<ClaimedAction> {
         let now = self.0.clock.now();
-        match self.0.store.claim_due_actions(now, now + LEASE_MS, ACTIONS_CLAIMED_MAX).await {
+        match self
+            .0
+            .store
+            .claim_due_actions(now, now + LEASE_MS, ACTIONS_CLAIMED_MAX)
+            .await
+        {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::error!(error = %error, "cannot claim actions");
@@ -162,7 +217,9 @@ impl Actions {
 
     async fn until_next_due(&self) -> Duration {
         let next = self.0.store.next_action_due().await.ok().flatten();
-        let wait_ms = next.map_or(POLL_MS, |at| u64::try_from(at - self.0.clock.now()).unwrap_or(0));
+        let wait_ms = next.map_or(POLL_MS, |at| {
+            u64::try_from(at - self.0.clock.now()).unwrap_or(0)
+        });
         Duration::from_millis(wait_ms.clamp(1, POLL_MS))
     }
 

@@ -16,17 +16,29 @@ pub struct Log {
 impl Log {
     /// A log that keeps this many bytes.
     pub fn new(bytes_max: u64) -> Self {
-        Self { lines: Vec::new(), bytes_left: bytes_max, dropped: 0 }
+        Self {
+            lines: Vec::new(),
+            bytes_left: bytes_max,
+            dropped: 0,
+        }
     }
 
     /// Keeps a line while there is room; counts it where there is none.
     pub fn write(&mut self, level: &str, message: String, fields: Vec<(String, String)>) {
-        let text = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let text = message.len()
+            + fields
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>();
         let cost = LINE_OVERHEAD_BYTES + text as u64;
         match self.bytes_left.checked_sub(cost) {
             Some(left) if self.dropped == 0 => {
                 self.bytes_left = left;
-                self.lines.push(LogLine { level: level.to_owned(), message, fields });
+                self.lines.push(LogLine {
+                    level: level.to_owned(),
+                    message,
+                    fields,
+                });
             }
             _ => self.dropped += 1,
         }
@@ -37,7 +49,10 @@ impl Log {
         if 0 < self.dropped {
             self.lines.push(LogLine {
                 level: "warn".to_owned(),
-                message: format!("{} further lines dropped: over the policy's log_bytes", self.dropped),
+                message: format!(
+                    "{} further lines dropped: over the policy's log_bytes",
+                    self.dropped
+                ),
                 fields: Vec::new(),
             });
         }
@@ -57,7 +72,10 @@ mod tests {
         }
         let lines = log.into_lines();
         assert_eq!(lines.len(), 5);
-        assert_eq!(lines[4].message, "996 further lines dropped: over the policy's log_bytes");
+        assert_eq!(
+            lines[4].message,
+            "996 further lines dropped: over the policy's log_bytes"
+        );
     }
 
     #[test]

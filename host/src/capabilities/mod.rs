@@ -24,6 +24,10 @@ pub struct Capabilities {
 impl Capabilities {
     /// Capabilities for one stage.
     pub fn new(settings: Arc<str>, now: TimestampMs, log_bytes_max: u64) -> Self {
-        Self { log: log::Log::new(log_bytes_max), settings, now }
+        Self {
+            log: log::Log::new(log_bytes_max),
+            settings,
+            now,
+        }
     }
 }

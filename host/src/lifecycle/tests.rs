@@ -4,10 +4,21 @@ use super::*;
 use crate::model::decision::Classification;
 use crate::model::outcome::Breach;
 
-const RETRY: RetryPolicy = RetryPolicy { attempts_max: 8, elapsed_ms_max: 300_000, base_ms: 1_000 };
+const RETRY: RetryPolicy = RetryPolicy {
+    attempts_max: 8,
+    elapsed_ms_max: 300_000,
+    base_ms: 1_000,
+};
 
 fn attempt(number: u32, breaches: u32) -> Attempt {
-    Attempt { number, host_errors: 0, breaches, first_at: 0, now: 10_000, jitter: 0.5 }
+    Attempt {
+        number,
+        host_errors: 0,
+        breaches,
+        first_at: 0,
+        now: 10_000,
+        jitter: 0.5,
+    }
 }
 
 fn trap() -> Outcome {
@@ -16,60 +27,118 @@ fn trap() -> Outcome {
 
 #[track_caller]
 fn check(outcome: &Outcome, attempt: Attempt, on_failure: OnFailure, expected: &Transition) {
-    assert_eq!(&after_attempt(&RETRY, on_failure, attempt, outcome), expected);
+    assert_eq!(
+        &after_attempt(&RETRY, on_failure, attempt, outcome),
+        expected
+    );
 }
 
 #[test]
 fn a_decision_without_actions_is_noted() {
-    let decision = Decision { classification: Classification::unclassified(), plan: None };
+    let decision = Decision {
+        classification: Classification::unclassified(),
+        plan: None,
+    };
     let expected = Transition::Complete(Completion::Noted);
-    check(&Outcome::Decided(decision), attempt(1, 0), OnFailure::Retry, &expected);
+    check(
+        &Outcome::Decided(Box::new(decision)),
+        attempt(1, 0),
+        OnFailure::Retry,
+        &expected,
+    );
 }
 
 #[test]
 fn an_invalid_payload_is_dead_at_once() {
     let outcome = Outcome::Refused(Refusal::InvalidPayload("no id".to_owned()));
     let reason = "invalid payload: no id; trying again cannot help".to_owned();
-    check(&outcome, attempt(1, 0), OnFailure::Retry, &Transition::Dead { reason, breach: false });
+    check(
+        &outcome,
+        attempt(1, 0),
+        OnFailure::Retry,
+        &Transition::Dead {
+            reason,
+            breach: false,
+        },
+    );
 }
 
 #[test]
 fn a_wish_for_a_later_retry_is_obeyed() {
-    let outcome = Outcome::Refused(Refusal::Retry { reason: "x".to_owned(), after_ms: Some(60_000) });
-    let expected = Transition::RetryAt { at: 70_000, breach: false, host_error: false };
+    let outcome = Outcome::Refused(Refusal::Retry {
+        reason: "x".to_owned(),
+        after_ms: Some(60_000),
+    });
+    let expected = Transition::RetryAt {
+        at: 70_000,
+        breach: false,
+        host_error: false,
+    };
     check(&outcome, attempt(1, 0), OnFailure::Retry, &expected);
 }
 
 #[test]
 fn a_breach_is_tried_once_more_whatever_on_failure_says() {
-    let expected = Transition::RetryAt { at: 10_500, breach: true, host_error: false };
+    let expected = Transition::RetryAt {
+        at: 10_500,
+        breach: true,
+        host_error: false,
+    };
     check(&trap(), attempt(1, 0), OnFailure::DeadLetter, &expected);
 }
 
 #[test]
 fn a_second_breach_follows_on_failure() {
     let reason = "trap: unreachable; on_failure is dead-letter".to_owned();
-    check(&trap(), attempt(2, 1), OnFailure::DeadLetter, &Transition::Dead { reason, breach: true });
-    let expected = Transition::RetryAt { at: 11_000, breach: true, host_error: false };
+    check(
+        &trap(),
+        attempt(2, 1),
+        OnFailure::DeadLetter,
+        &Transition::Dead {
+            reason,
+            breach: true,
+        },
+    );
+    let expected = Transition::RetryAt {
+        at: 11_000,
+        breach: true,
+        host_error: false,
+    };
     check(&trap(), attempt(2, 1), OnFailure::Retry, &expected);
 }
 
 #[test]
 fn an_error_of_the_host_uses_no_attempt() {
-    let expected = Transition::RetryAt { at: 13_000, breach: false, host_error: true };
-    check(&Outcome::HostError("pool".to_owned()), attempt(8, 0), OnFailure::Retry, &expected);
+    let expected = Transition::RetryAt {
+        at: 13_000,
+        breach: false,
+        host_error: true,
+    };
+    check(
+        &Outcome::HostError("pool".to_owned()),
+        attempt(8, 0),
+        OnFailure::Retry,
+        &expected,
+    );
 }
 
 #[test]
 fn a_destination_that_names_a_time_gets_it() {
-    let failed = Delivered::Failed { error: "429".to_owned(), status: Some(429), retry_after_ms: Some(30_000) };
+    let failed = Delivered::Failed {
+        error: "429".to_owned(),
+        status: Some(429),
+        retry_after_ms: Some(30_000),
+    };
     let next = after_action_attempt(&RETRY, attempt(1, 0), &failed);
     assert_eq!(next, ActionTransition::RetryAt(40_000));
 }
 
 #[test]
 fn a_refused_action_is_dead() {
-    let refused = Delivered::Refused { error: "410 Gone".to_owned(), status: Some(410) };
+    let refused = Delivered::Refused {
+        error: "410 Gone".to_owned(),
+        status: Some(410),
+    };
     let next = after_action_attempt(&RETRY, attempt(1, 0), &refused);
     assert_eq!(next, ActionTransition::Dead("410 Gone".to_owned()));
 }

@@ -14,7 +14,10 @@ pub struct Headers(pub Vec<(String, String)>);
 impl Headers {
     /// The first value of a header; `name` in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 

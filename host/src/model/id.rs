@@ -108,7 +108,10 @@ mod tests {
     fn another_kinds_id_is_refused() {
         let run = RunId::new(0).to_string();
         assert_eq!(run.parse::<EventId>(), Err(BadId("evt")));
-        assert_eq!("evt_+0000000000000000000000000000000".parse::<EventId>(), Err(BadId("evt")));
+        assert_eq!(
+            "evt_+0000000000000000000000000000000".parse::<EventId>(),
+            Err(BadId("evt"))
+        );
     }
 
     #[test]

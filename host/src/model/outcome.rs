@@ -6,7 +6,7 @@ use super::decision::Decision;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The policy decided.
-    Decided(Decision),
+    Decided(Box<Decision>),
     /// The plugin answered that it cannot decide.
     Refused(Refusal),
     /// The plugin broke a rule and was stopped.

@@ -91,7 +91,11 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts_max: 8, elapsed_ms_max: 300_000, base_ms: 1_000 }
+        Self {
+            attempts_max: 8,
+            elapsed_ms_max: 300_000,
+            base_ms: 1_000,
+        }
     }
 }
 

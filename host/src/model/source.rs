@@ -20,7 +20,13 @@ pub enum Source {
 
 impl Source {
     /// Every source, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [Self::Standard, Self::Sentry, Self::Stripe, Self::Github, Self::Slack];
+    pub const ALL: [Self; 5] = [
+        Self::Standard,
+        Self::Sentry,
+        Self::Stripe,
+        Self::Github,
+        Self::Slack,
+    ];
 
     /// The name used in URLs, configuration and event types.
     pub fn as_str(self) -> &'static str {

@@ -7,13 +7,14 @@ pub type TimestampMs = i64;
 
 /// The time as RFC 3339 text in UTC with milliseconds, as JSON answers and pages show it.
 pub fn rfc3339(at: TimestampMs) -> String {
-    Timestamp::from_millisecond(at)
-        .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
+    Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }
 
 /// The time that an RFC 3339 text names, if it is one.
 pub fn parse_rfc3339(text: &str) -> Option<TimestampMs> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+    text.parse::<Timestamp>()
+        .ok()
+        .map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub struct Trigger(String);
 
 /// The text is not a pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("trigger `{0}`: words of letters, digits, `_`, `-` and `:` with dots between them; a word may be `*`")]
+#[error(
+    "trigger `{0}`: words of letters, digits, `_`, `-` and `:` with dots between them; a word may be `*`"
+)]
 pub struct BadTrigger(String);
 
 impl Trigger {
@@ -22,7 +24,9 @@ impl Trigger {
         let mut words = event_type.split('.');
         let mut pattern = self.0.split('.').peekable();
         while let Some(expected) = pattern.next() {
-            let Some(word) = words.next() else { return false };
+            let Some(word) = words.next() else {
+                return false;
+            };
             if expected == "*" && pattern.peek().is_none() {
                 return true;
             }
@@ -41,7 +45,9 @@ impl FromStr for Trigger {
         let is_word = |word: &str| {
             word == "*"
                 || (!word.is_empty()
-                    && word.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b':')))
+                    && word
+                        .bytes()
+                        .all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b':')))
         };
         if text.split('.').all(is_word) {
             Ok(Self(text.to_owned()))
@@ -63,7 +69,11 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, event_type: &str, expected: bool) {
-        assert_eq!(pattern.parse::<Trigger>().unwrap().matches(event_type), expected, "{pattern} on {event_type}");
+        assert_eq!(
+            pattern.parse::<Trigger>().unwrap().matches(event_type),
+            expected,
+            "{pattern} on {event_type}"
+        );
     }
 
     #[test]

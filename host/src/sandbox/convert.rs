@@ -1,18 +1,29 @@
 //! Where the contract's types and the host's own meet. No other file sees both.
 
 use super::bindings::triage::policy::types;
-use crate::model::decision::{ActionContent, Classification, Plan, PlannedAction, Priority, Ticket};
+use crate::model::decision::{
+    ActionContent, Classification, Plan, PlannedAction, Priority, Ticket,
+};
 use crate::model::outcome::Refusal;
 use crate::model::run::ClaimedRun;
 use crate::model::time::TimestampMs;
 
 /// The pairs that [`event`] borrows.
 pub(super) fn headers(run: &ClaimedRun) -> Vec<(&str, &str)> {
-    run.event.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    run.event
+        .headers
+        .0
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 /// What a plugin is told about a run's event.
-pub(super) fn event<'a>(run: &'a ClaimedRun, names: &'a Names, headers: &'a [(&'a str, &'a str)]) -> types::Event<'a> {
+pub(super) fn event<'a>(
+    run: &'a ClaimedRun,
+    names: &'a Names,
+    headers: &'a [(&'a str, &'a str)],
+) -> types::Event<'a> {
     let event = &run.event;
     types::Event {
         id: &names.event_id,
@@ -41,7 +52,10 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(run: &ClaimedRun) -> Self {
-        Self { event_id: run.event.id.to_string(), run_id: run.id.to_string() }
+        Self {
+            event_id: run.event.id.to_string(),
+            run_id: run.id.to_string(),
+        }
     }
 }
 
@@ -94,7 +108,10 @@ pub(super) fn plan(answer: types::Plan) -> Plan {
         destination: action.destination,
         content: content(action.content),
     });
-    Plan { summary: answer.summary, actions: actions.collect() }
+    Plan {
+        summary: answer.summary,
+        actions: actions.collect(),
+    }
 }
 
 fn content(content: types::ActionContent) -> ActionContent {
@@ -106,11 +123,18 @@ fn content(content: types::ActionContent) -> ActionContent {
             assignee: ticket.assignee,
             group_key: ticket.group_key,
         }),
-        types::ActionContent::Webhook(webhook) => ActionContent::Webhook { payload: webhook.payload },
-        types::ActionContent::Message(message) => {
-            ActionContent::Message { title: message.title, text: message.text, thread_key: message.thread_key }
-        }
-        types::ActionContent::Other(custom) => ActionContent::Other { of: custom.kind, content: custom.content },
+        types::ActionContent::Webhook(webhook) => ActionContent::Webhook {
+            payload: webhook.payload,
+        },
+        types::ActionContent::Message(message) => ActionContent::Message {
+            title: message.title,
+            text: message.text,
+            thread_key: message.thread_key,
+        },
+        types::ActionContent::Other(custom) => ActionContent::Other {
+            of: custom.kind,
+            content: custom.content,
+        },
     }
 }
 
@@ -118,7 +142,10 @@ fn content(content: types::ActionContent) -> ActionContent {
 pub(super) fn refusal(failure: types::Failure) -> Refusal {
     match failure {
         types::Failure::InvalidPayload(text) => Refusal::InvalidPayload(text),
-        types::Failure::Retry(retry) => Refusal::Retry { reason: retry.reason, after_ms: retry.after_ms },
+        types::Failure::Retry(retry) => Refusal::Retry {
+            reason: retry.reason,
+            after_ms: retry.after_ms,
+        },
         types::Failure::Permanent(text) => Refusal::Permanent(text),
         types::Failure::Other(text) => Refusal::Other(text),
     }

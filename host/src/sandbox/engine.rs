@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
+};
 
 /// The largest linear memory that a policy may be given, in bytes.
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
@@ -90,17 +92,22 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
         let shared = Arc::new(TickerState::default());
         let (engine, seen) = (engine.clone(), shared.clone());
-        let handle = std::thread::Builder::new().name("epoch-ticker".to_owned()).spawn(move || {
-            while !seen.stop.load(Ordering::SeqCst) {
-                if seen.running.load(Ordering::SeqCst) == 0 {
-                    std::thread::park();
-                } else {
-                    std::thread::sleep(Duration::from_millis(TICK_MS));
-                    engine.increment_epoch();
+        let handle = std::thread::Builder::new()
+            .name("epoch-ticker".to_owned())
+            .spawn(move || {
+                while !seen.stop.load(Ordering::SeqCst) {
+                    if seen.running.load(Ordering::SeqCst) == 0 {
+                        std::thread::park();
+                    } else {
+                        std::thread::sleep(Duration::from_millis(TICK_MS));
+                        engine.increment_epoch();
+                    }
                 }
-            }
-        })?;
-        Ok(Self { shared, thread: handle.thread().clone() })
+            })?;
+        Ok(Self {
+            shared,
+            thread: handle.thread().clone(),
+        })
     }
 
     /// Keeps the ticker going until the result is dropped.

@@ -61,12 +61,21 @@ impl Sandbox {
         let Some(exports) = &plugin.classifier else {
             return not_exported("classifier");
         };
-        self.stage(plugin, limits, capabilities, async |store: &mut Store<StageState>, instance: Instance| {
-            let guest = exports.load(&mut *store, &instance)?;
-            let (names, headers) = (convert::Names::of(run), convert::headers(run));
-            let answer = guest.call_classify(store, convert::event(run, &names, &headers)).await?;
-            Ok(answer.map(convert::classification).map_err(convert::refusal))
-        })
+        self.stage(
+            plugin,
+            limits,
+            capabilities,
+            async |store: &mut Store<StageState>, instance: Instance| {
+                let guest = exports.load(&mut *store, &instance)?;
+                let (names, headers) = (convert::Names::of(run), convert::headers(run));
+                let answer = guest
+                    .call_classify(store, convert::event(run, &names, &headers))
+                    .await?;
+                Ok(answer
+                    .map(convert::classification)
+                    .map_err(convert::refusal))
+            },
+        )
         .await
     }
 
@@ -82,14 +91,21 @@ impl Sandbox {
         let Some(exports) = &plugin.triager else {
             return not_exported("triager");
         };
-        self.stage(plugin, limits, capabilities, async |store: &mut Store<StageState>, instance: Instance| {
-            let guest = exports.load(&mut *store, &instance)?;
-            let (names, headers) = (convert::Names::of(run), convert::headers(run));
-            let labels = convert::labels(classification);
-            let classification = convert::classification_param(classification, &labels);
-            let answer = guest.call_triage(store, convert::event(run, &names, &headers), classification).await?;
-            Ok(answer.map(convert::plan).map_err(convert::refusal))
-        })
+        self.stage(
+            plugin,
+            limits,
+            capabilities,
+            async |store: &mut Store<StageState>, instance: Instance| {
+                let guest = exports.load(&mut *store, &instance)?;
+                let (names, headers) = (convert::Names::of(run), convert::headers(run));
+                let labels = convert::labels(classification);
+                let classification = convert::classification_param(classification, &labels);
+                let answer = guest
+                    .call_triage(store, convert::event(run, &names, &headers), classification)
+                    .await?;
+                Ok(answer.map(convert::plan).map_err(convert::refusal))
+            },
+        )
         .await
     }
 
@@ -113,18 +129,28 @@ impl Sandbox {
         .await;
         drop(running);
         let ended = match called {
-            Err(_) => Ended::Broken(Breach::WallLimit { limit_ms: limits.wall_ms }),
+            Err(_) => Ended::Broken(Breach::WallLimit {
+                limit_ms: limits.wall_ms,
+            }),
             Ok(Ok(Ok(answer))) => Ended::Answer(answer),
             Ok(Ok(Err(refusal))) => Ended::Refused(refusal),
             Ok(Err(error)) => ended_by(&error, limits),
         };
         let memory_bytes = store.data().memory.peak_bytes;
         let cpu_us = meter.total_us();
-        Stage { ended, log: store.into_data().into_log(), cpu_us, memory_bytes }
+        Stage {
+            ended,
+            log: store.into_data().into_log(),
+            cpu_us,
+            memory_bytes,
+        }
     }
 
     fn store(&self, limits: &Limits, capabilities: Capabilities) -> Store<StageState> {
-        let mut store = Store::new(&self.0.engine, StageState::new(capabilities, limits.memory_bytes));
+        let mut store = Store::new(
+            &self.0.engine,
+            StageState::new(capabilities, limits.memory_bytes),
+        );
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX));
         store.set_max_component_handles(HANDLES_MAX);
@@ -132,7 +158,9 @@ impl Sandbox {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |context| {
             if limit_ms * 1_000_000 < context.data().cpu.used_ns() {
-                return Err(wasmtime::Error::new(LimitPassed(Breach::CpuLimit { limit_ms })));
+                return Err(wasmtime::Error::new(LimitPassed(Breach::CpuLimit {
+                    limit_ms,
+                })));
             }
             // Let other guests of this thread run, and the timer of the wall limit.
             Ok(UpdateDeadline::Yield(1))
@@ -143,7 +171,12 @@ impl Sandbox {
 
 fn not_exported<T>(interface: &str) -> Stage<T> {
     let ended = Ended::HostError(format!("the plugin does not export `{interface}`"));
-    Stage { ended, log: Vec::new(), cpu_us: 0, memory_bytes: 0 }
+    Stage {
+        ended,
+        log: Vec::new(),
+        cpu_us: 0,
+        memory_bytes: 0,
+    }
 }
 
 /// Which rule an error of wasmtime means.
@@ -151,16 +184,24 @@ fn ended_by<T>(error: &wasmtime::Error, limits: &Limits) -> Ended<T> {
     if let Some(LimitPassed(breach)) = error.downcast_ref::<LimitPassed>() {
         return Ended::Broken(breach.clone());
     }
-    if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
+    if error
+        .downcast_ref::<wasmtime::PoolConcurrencyLimitError>()
+        .is_some()
+    {
         return Ended::HostError("no free slot for a guest".to_owned());
     }
-    let text: String = format!("{error:#}").chars().take(TRAP_TEXT_CHARS_MAX).collect();
+    let text: String = format!("{error:#}")
+        .chars()
+        .take(TRAP_TEXT_CHARS_MAX)
+        .collect();
     if error.downcast_ref::<Trap>().is_some() {
         return Ended::Broken(Breach::Trap(text));
     }
     // wasmtime keeps this error's type to itself; a test holds its text.
     if text.contains("fuel allocated for hostcalls has been exhausted") {
-        return Ended::Broken(Breach::HostCallLimit { limit_bytes: limits.host_call_bytes });
+        return Ended::Broken(Breach::HostCallLimit {
+            limit_bytes: limits.host_call_bytes,
+        });
     }
     // What is left are answers that the canonical ABI refuses: text that is not UTF-8, a
     // discriminant out of range, a pointer out of bounds, a forged handle.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
+};
 
 use super::bindings::triage::policy::{clock, log, settings, types};
 use super::meter::{CpuMeter, MemoryMeter};
@@ -36,7 +38,12 @@ struct Wasi {
 impl StageState {
     pub(super) fn new(capabilities: Capabilities, memory_bytes_max: u64) -> Self {
         let memory = MemoryMeter::new(memory_bytes_max);
-        Self { capabilities, cpu: CpuMeter::default(), memory, wasi: None }
+        Self {
+            capabilities,
+            cpu: CpuMeter::default(),
+            memory,
+            wasi: None,
+        }
     }
 
     /// The lines of the guest, and what it wrote to standard output and error.
@@ -45,7 +52,11 @@ impl StageState {
         if let Some(wasi) = self.wasi {
             for (stream, pipe) in [("stdout", wasi.stdout), ("stderr", wasi.stderr)] {
                 for line in String::from_utf8_lossy(&pipe.contents()).lines() {
-                    log.write("info", line.to_owned(), vec![("stream".to_owned(), stream.to_owned())]);
+                    log.write(
+                        "info",
+                        line.to_owned(),
+                        vec![("stream".to_owned(), stream.to_owned())],
+                    );
                 }
             }
         }
@@ -89,7 +100,10 @@ impl WasiView for StageState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let now = self.capabilities.now;
         let wasi = self.wasi.get_or_insert_with(|| Wasi::nothing(now));
-        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
+        WasiCtxView {
+            ctx: &mut wasi.context,
+            table: &mut wasi.table,
+        }
     }
 }
 
@@ -108,7 +122,12 @@ impl Wasi {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { context, table: ResourceTable::new(), stdout, stderr }
+        Self {
+            context,
+            table: ResourceTable::new(),
+            stdout,
+            stderr,
+        }
     }
 }
 

@@ -80,11 +80,18 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StageState>> {
 }
 
 /// Checks, compiles and links a component.
-pub(super) fn load(engine: &Engine, linker: &Linker<StageState>, bytes: &[u8]) -> Result<Plugin, LoadError> {
+pub(super) fn load(
+    engine: &Engine,
+    linker: &Linker<StageState>,
+    bytes: &[u8],
+) -> Result<Plugin, LoadError> {
     if !begins_like_component(bytes) {
-        return Err(LoadError::Invalid("these bytes do not begin like a WebAssembly component".to_owned()));
+        return Err(LoadError::Invalid(
+            "these bytes do not begin like a WebAssembly component".to_owned(),
+        ));
     }
-    let component = Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(chain(&error)))?;
+    let component =
+        Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(chain(&error)))?;
     let kind = component.component_type();
     for (name, _) in kind.imports(engine) {
         check_import(name)?;
@@ -95,13 +102,23 @@ pub(super) fn load(engine: &Engine, linker: &Linker<StageState>, bytes: &[u8]) -
     };
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(chain(&error));
     let instance = linker.instantiate_pre(&component).map_err(mismatch)?;
-    let classifier =
-        exports("classifier").then(|| classifier::GuestIndices::new(&instance)).transpose().map_err(mismatch)?;
-    let triager = exports("triager").then(|| triager::GuestIndices::new(&instance)).transpose().map_err(mismatch)?;
+    let classifier = exports("classifier")
+        .then(|| classifier::GuestIndices::new(&instance))
+        .transpose()
+        .map_err(mismatch)?;
+    let triager = exports("triager")
+        .then(|| triager::GuestIndices::new(&instance))
+        .transpose()
+        .map_err(mismatch)?;
     if classifier.is_none() && triager.is_none() {
         return Err(LoadError::NoPolicy);
     }
-    Ok(Plugin { digest: hex::encode(Sha256::digest(bytes)), instance, classifier, triager })
+    Ok(Plugin {
+        digest: hex::encode(Sha256::digest(bytes)),
+        instance,
+        classifier,
+        triager,
+    })
 }
 
 fn check_import(name: &str) -> Result<(), LoadError> {
@@ -109,10 +126,14 @@ fn check_import(name: &str) -> Result<(), LoadError> {
         // Linked with nothing in it; what wasmtime does not know fails when it is linked.
         return Ok(());
     }
-    let interface = name.strip_prefix(PACKAGE).and_then(|it| it.strip_suffix(VERSION));
+    let interface = name
+        .strip_prefix(PACKAGE)
+        .and_then(|it| it.strip_suffix(VERSION));
     match interface {
         Some(interface) if ALWAYS_GRANTED.contains(&interface) => Ok(()),
-        Some(interface) if NOT_OFFERED.contains(&interface) => Err(LoadError::NotOffered(name.to_owned())),
+        Some(interface) if NOT_OFFERED.contains(&interface) => {
+            Err(LoadError::NotOffered(name.to_owned()))
+        }
         _ => Err(LoadError::UnknownImport(name.to_owned())),
     }
 }

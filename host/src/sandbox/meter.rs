@@ -41,7 +41,10 @@ impl CpuMeter {
 
     /// The future, with the time of each poll counted.
     pub(super) fn measure<F: Future>(&self, future: F) -> Measured<F> {
-        Measured { meter: self.clone(), future: Box::pin(future) }
+        Measured {
+            meter: self.clone(),
+            future: Box::pin(future),
+        }
     }
 }
 
@@ -56,9 +59,15 @@ impl<F: Future> Future for Measured<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let began_ns = thread_cpu_ns();
-        self.meter.0.poll_began_ns.store(began_ns, Ordering::Relaxed);
+        self.meter
+            .0
+            .poll_began_ns
+            .store(began_ns, Ordering::Relaxed);
         let polled = self.future.as_mut().poll(context);
-        self.meter.0.used_ns.fetch_add(thread_cpu_ns().saturating_sub(began_ns), Ordering::Relaxed);
+        self.meter
+            .0
+            .used_ns
+            .fetch_add(thread_cpu_ns().saturating_sub(began_ns), Ordering::Relaxed);
         polled
     }
 }
@@ -67,7 +76,8 @@ impl<F: Future> Future for Measured<F> {
 /// for the time in which it was not scheduled.
 fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Counts and limits linear memory and tables.
@@ -80,27 +90,46 @@ pub(super) struct MemoryMeter {
 
 impl MemoryMeter {
     pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, peak_bytes: 0 }
+        Self {
+            limit_bytes,
+            peak_bytes: 0,
+        }
     }
 }
 
 impl ResourceLimiter for MemoryMeter {
     // An error and not a refusal: a guest that goes on after a refused request would
     // be judged by whatever it does next.
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let desired = desired as u64;
         if self.limit_bytes < desired {
-            let breach = Breach::MemoryLimit { what: "memory", limit_bytes: self.limit_bytes };
+            let breach = Breach::MemoryLimit {
+                what: "memory",
+                limit_bytes: self.limit_bytes,
+            };
             return Err(wasmtime::Error::new(LimitPassed(breach)));
         }
         self.peak_bytes = self.peak_bytes.max(desired);
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if TABLE_ELEMENTS_MAX < desired {
             let limit_bytes = (TABLE_ELEMENTS_MAX * size_of::<usize>()) as u64;
-            return Err(wasmtime::Error::new(LimitPassed(Breach::MemoryLimit { what: "table", limit_bytes })));
+            return Err(wasmtime::Error::new(LimitPassed(Breach::MemoryLimit {
+                what: "table",
+                limit_bytes,
+            })));
         }
         Ok(true)
     }

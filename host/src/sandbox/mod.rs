@@ -48,8 +48,13 @@ impl Sandbox {
         let setup = |error: wasmtime::Error| SetupError(format!("{error:#}"));
         let engine = engine::make().map_err(setup)?;
         let linker = load::linker(&engine).map_err(setup)?;
-        let ticker = engine::Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
-        Ok(Self(Arc::new(Shared { engine, linker, ticker })))
+        let ticker =
+            engine::Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
+        Ok(Self(Arc::new(Shared {
+            engine,
+            linker,
+            ticker,
+        })))
     }
 
     /// Checks, compiles and links a component. Takes from milliseconds to seconds; blocks.
@@ -65,8 +70,10 @@ impl Sandbox {
     /// # Errors
     /// Also where the file cannot be read.
     pub fn load_file(&self, path: &Path) -> Result<Plugin, LoadError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         self.load(&bytes)
     }
 }

@@ -71,7 +71,10 @@ fn run() -> ClaimedRun {
             idempotency_key: "k".to_owned(),
             received_at: 1_000,
             occurred_at: None,
-            headers: Headers(vec![("content-type".to_owned(), "application/json".to_owned())]),
+            headers: Headers(vec![(
+                "content-type".to_owned(),
+                "application/json".to_owned(),
+            )]),
             body: bytes::Bytes::from_static(b"{}"),
         },
     }
@@ -81,7 +84,9 @@ async fn classify(bytes: &[u8]) -> Stage<Classification> {
     let sandbox = Sandbox::new().unwrap();
     let plugin = sandbox.load(bytes).unwrap();
     let capabilities = Capabilities::new(Arc::from(r#"{"a":1}"#), 1_000, LIMITS.log_bytes);
-    sandbox.classify(&plugin, &run(), &LIMITS, capabilities).await
+    sandbox
+        .classify(&plugin, &run(), &LIMITS, capabilities)
+        .await
 }
 
 async fn breach(bytes: &[u8]) -> Breach {
@@ -92,26 +97,47 @@ async fn breach(bytes: &[u8]) -> Breach {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    Sandbox::new().unwrap().load(bytes).err().unwrap().to_string()
+    Sandbox::new()
+        .unwrap()
+        .load(bytes)
+        .err()
+        .unwrap()
+        .to_string()
 }
 
 #[tokio::test]
 async fn an_answer_comes_back_as_it_was_given() {
     let stage = classify(&component("")).await;
-    let Ended::Answer(answer) = stage.ended else { panic!("{stage:?}") };
+    let Ended::Answer(answer) = stage.ended else {
+        panic!("{stage:?}")
+    };
     assert_eq!(answer.priority, Priority::High);
-    assert_eq!((answer.category.as_str(), answer.confidence_percent, answer.reason.as_str()), ("test", 80, "ok"));
+    assert_eq!(
+        (
+            answer.category.as_str(),
+            answer.confidence_percent,
+            answer.reason.as_str()
+        ),
+        ("test", 80, "ok")
+    );
     assert_eq!(stage.memory_bytes, 2 * 65_536);
 }
 
 #[tokio::test]
 async fn an_endless_loop_ends_at_the_cpu_limit() {
-    assert_eq!(breach(&component("(loop (br 0))")).await, Breach::CpuLimit { limit_ms: 20 });
+    assert_eq!(
+        breach(&component("(loop (br 0))")).await,
+        Breach::CpuLimit { limit_ms: 20 }
+    );
 }
 
 #[tokio::test]
 async fn a_loop_before_the_call_ends_at_the_cpu_limit() {
-    let bytes = component_with("", "(memory (export \"memory\") 2) (start $body)", "(loop (br 0))");
+    let bytes = component_with(
+        "",
+        "(memory (export \"memory\") 2) (start $body)",
+        "(loop (br 0))",
+    );
     assert_eq!(breach(&bytes).await, Breach::CpuLimit { limit_ms: 20 });
 }
 
@@ -119,7 +145,10 @@ async fn a_loop_before_the_call_ends_at_the_cpu_limit() {
 async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
     let sandbox = Sandbox::new().unwrap();
     let (spinner, good) = (component("(loop (br 0))"), component(""));
-    let (spinner, good) = (sandbox.load(&spinner).unwrap(), sandbox.load(&good).unwrap());
+    let (spinner, good) = (
+        sandbox.load(&spinner).unwrap(),
+        sandbox.load(&good).unwrap(),
+    );
     let capabilities = || Capabilities::new(Arc::from("{}"), 1_000, 0);
     let run = run();
     // One thread for all three: they only get on because a spinning guest yields.
@@ -128,8 +157,14 @@ async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
         sandbox.classify(&spinner, &run, &LIMITS, capabilities()),
         sandbox.classify(&good, &run, &LIMITS, capabilities()),
     );
-    assert!(matches!(first.ended, Ended::Broken(Breach::CpuLimit { .. })));
-    assert!(matches!(second.ended, Ended::Broken(Breach::CpuLimit { .. })));
+    assert!(matches!(
+        first.ended,
+        Ended::Broken(Breach::CpuLimit { .. })
+    ));
+    assert!(matches!(
+        second.ended,
+        Ended::Broken(Breach::CpuLimit { .. })
+    ));
     assert!(matches!(third.ended, Ended::Answer(_)));
 }
 
@@ -137,33 +172,61 @@ async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
 async fn the_wall_limit_ends_a_guest_whatever_its_cpu_limit_is() {
     let sandbox = Sandbox::new().unwrap();
     let plugin = sandbox.load(&component("(loop (br 0))")).unwrap();
-    let limits = Limits { cpu_ms: 60_000, wall_ms: 30, ..LIMITS };
+    let limits = Limits {
+        cpu_ms: 60_000,
+        wall_ms: 30,
+        ..LIMITS
+    };
     let capabilities = Capabilities::new(Arc::from("{}"), 1_000, 0);
-    let stage = sandbox.classify(&plugin, &run(), &limits, capabilities).await;
-    assert!(matches!(stage.ended, Ended::Broken(Breach::WallLimit { limit_ms: 30 })), "{stage:?}");
+    let stage = sandbox
+        .classify(&plugin, &run(), &limits, capabilities)
+        .await;
+    assert!(
+        matches!(
+            stage.ended,
+            Ended::Broken(Breach::WallLimit { limit_ms: 30 })
+        ),
+        "{stage:?}"
+    );
 }
 
 #[tokio::test]
 async fn growing_memory_ends_at_the_memory_limit() {
     let bytes = component("(loop (drop (memory.grow (i32.const 1))) (br 0))");
-    assert_eq!(breach(&bytes).await, Breach::MemoryLimit { what: "memory", limit_bytes: 1 << 20 });
+    assert_eq!(
+        breach(&bytes).await,
+        Breach::MemoryLimit {
+            what: "memory",
+            limit_bytes: 1 << 20
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_large_first_memory_ends_at_the_memory_limit() {
     let bytes = component_with("", "(memory (export \"memory\") 100)", "");
-    assert_eq!(breach(&bytes).await, Breach::MemoryLimit { what: "memory", limit_bytes: 1 << 20 });
+    assert_eq!(
+        breach(&bytes).await,
+        Breach::MemoryLimit {
+            what: "memory",
+            limit_bytes: 1 << 20
+        }
+    );
 }
 
 #[tokio::test]
 async fn deep_recursion_is_a_trap() {
-    let Breach::Trap(text) = breach(&component("(call $body)")).await else { panic!("not a trap") };
+    let Breach::Trap(text) = breach(&component("(call $body)")).await else {
+        panic!("not a trap")
+    };
     assert!(text.contains("call stack exhausted"), "{text}");
 }
 
 #[tokio::test]
 async fn an_unreachable_is_a_trap() {
-    let Breach::Trap(text) = breach(&component("unreachable")).await else { panic!("not a trap") };
+    let Breach::Trap(text) = breach(&component("unreachable")).await else {
+        panic!("not a trap")
+    };
     assert!(text.contains("unreachable"), "{text}");
 }
 
@@ -188,10 +251,16 @@ async fn a_pointer_out_of_bounds_violates_the_contract() {
 #[tokio::test]
 async fn an_answer_over_the_limit_is_refused_before_it_is_copied() {
     let bytes = component("(i32.store (i32.const 1036) (i32.const 100000))");
-    assert_eq!(breach(&bytes).await, Breach::HostCallLimit { limit_bytes: 64 << 10 });
+    assert_eq!(
+        breach(&bytes).await,
+        Breach::HostCallLimit {
+            limit_bytes: 64 << 10
+        }
+    );
 }
 
-const LOG: &str = r#"(import "triage:policy/log@0.1.0" "write" (func $log (param i32 i32 i32 i32 i32)))"#;
+const LOG: &str =
+    r#"(import "triage:policy/log@0.1.0" "write" (func $log (param i32 i32 i32 i32 i32)))"#;
 
 #[tokio::test]
 async fn log_lines_are_kept_up_to_their_limit() {
@@ -202,8 +271,14 @@ async fn log_lines_are_kept_up_to_their_limit() {
     let stage = classify(&component_with(LOG, "(memory (export \"memory\") 2)", line)).await;
     assert!(matches!(stage.ended, Ended::Answer(_)));
     assert_eq!(stage.log.len(), 11);
-    assert_eq!((stage.log[0].level.as_str(), stage.log[0].message.as_str()), ("warn", "test"));
-    assert_eq!(stage.log[10].message, "990 further lines dropped: over the policy's log_bytes");
+    assert_eq!(
+        (stage.log[0].level.as_str(), stage.log[0].message.as_str()),
+        ("warn", "test")
+    );
+    assert_eq!(
+        stage.log[10].message,
+        "990 further lines dropped: over the policy's log_bytes"
+    );
 }
 
 #[test]

@@ -95,25 +95,45 @@ impl Store {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        self.read(move |db| claimed.iter().filter_map(|seq| load_claimed(db, *seq).transpose()).collect()).await
+        self.read(move |db| {
+            claimed
+                .iter()
+                .filter_map(|seq| load_claimed(db, *seq).transpose())
+                .collect()
+        })
+        .await
     }
 
     /// When the next action becomes due, if any is pending.
     pub async fn next_action_due(&self) -> Result<Option<TimestampMs>, StoreError> {
-        self.read(|db| Ok(db.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0))?)).await
+        self.read(|db| {
+            Ok(db
+                .prepare_cached(NEXT_DUE)?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
     }
 
     /// Makes every claim that a crash cut off due at once. Only right when no other process serves.
     pub async fn release_actions(&self, now: TimestampMs) -> Result<usize, StoreError> {
-        self.write(move |tx| Ok(tx.prepare_cached(RELEASE_ALL)?.execute(named_params! { ":now": now })?)).await
+        self.write(move |tx| {
+            Ok(tx
+                .prepare_cached(RELEASE_ALL)?
+                .execute(named_params! { ":now": now })?)
+        })
+        .await
     }
 
     /// Writes attempts of actions with their receipts and next states, in one transaction.
     ///
     /// A ticket is opened here, in the same transaction: there is no moment at which it
     /// stands without its receipt. An attempt whose claim was lost changes nothing.
-    pub async fn finish_actions(&self, finished: Arc<Vec<FinishedAction>>) -> Result<(), StoreError> {
-        self.write(move |tx| finished.iter().try_for_each(|it| finish_action(tx, it))).await
+    pub async fn finish_actions(
+        &self,
+        finished: Arc<Vec<FinishedAction>>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| finished.iter().try_for_each(|it| finish_action(tx, it)))
+            .await
     }
 }
 
@@ -169,7 +189,9 @@ fn finish_action(tx: &Connection, finished: &FinishedAction) -> Result<(), Store
     let (status, error) = match &finished.delivered {
         Delivered::Done(Receipt::Http { status, .. }) => (Some(*status), None),
         Delivered::Done(Receipt::Ticket) => (None, None),
-        Delivered::Failed { error, status, .. } | Delivered::Refused { error, status } => (*status, Some(error)),
+        Delivered::Failed { error, status, .. } | Delivered::Refused { error, status } => {
+            (*status, Some(error))
+        }
     };
     tx.prepare_cached(INSERT_ATTEMPT)?.execute(named_params! {
         ":action_seq": action.seq,
@@ -185,13 +207,21 @@ fn finish_action(tx: &Connection, finished: &FinishedAction) -> Result<(), Store
     Ok(())
 }
 
-fn keep_receipt(tx: &Connection, finished: &FinishedAction, receipt: &Receipt) -> Result<(), StoreError> {
+fn keep_receipt(
+    tx: &Connection,
+    finished: &FinishedAction,
+    receipt: &Receipt,
+) -> Result<(), StoreError> {
     let (ticket_id, status, body, request_id) = match receipt {
         Receipt::Ticket => {
             let id = tickets::open(tx, &finished.action, finished.finished_at)?;
             (Some(id.to_bytes()), None, None, None)
         }
-        Receipt::Http { status, body, request_id } => (None, Some(*status), Some(body), request_id.as_ref()),
+        Receipt::Http {
+            status,
+            body,
+            request_id,
+        } => (None, Some(*status), Some(body), request_id.as_ref()),
     };
     tx.prepare_cached(INSERT_RECEIPT)?.execute(named_params! {
         ":action_seq": finished.action.seq,
@@ -206,14 +236,18 @@ fn keep_receipt(tx: &Connection, finished: &FinishedAction, receipt: &Receipt) -
 
 /// Moves the action to its next state; says whether the attempt's claim still stood.
 fn move_action(tx: &Connection, finished: &FinishedAction) -> Result<bool, StoreError> {
-    let (seq, attempt, now) = (finished.action.seq, finished.action.attempt, finished.finished_at);
+    let (seq, attempt, now) = (
+        finished.action.seq,
+        finished.action.attempt,
+        finished.finished_at,
+    );
     let changed = match &finished.transition {
-        ActionTransition::Delivered(_) => {
-            tx.prepare_cached(DELIVER)?.execute(named_params! { ":seq": seq, ":attempt": attempt, ":now": now })?
-        }
-        ActionTransition::RetryAt(due_at) => {
-            tx.prepare_cached(RETRY)?.execute(named_params! { ":seq": seq, ":attempt": attempt, ":due_at": due_at })?
-        }
+        ActionTransition::Delivered(_) => tx
+            .prepare_cached(DELIVER)?
+            .execute(named_params! { ":seq": seq, ":attempt": attempt, ":now": now })?,
+        ActionTransition::RetryAt(due_at) => tx
+            .prepare_cached(RETRY)?
+            .execute(named_params! { ":seq": seq, ":attempt": attempt, ":due_at": due_at })?,
         ActionTransition::Dead(reason) => tx.prepare_cached(BURY)?.execute(named_params! {
             ":seq": seq,
             ":attempt": attempt,

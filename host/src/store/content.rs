@@ -19,17 +19,30 @@ pub(super) fn pack(headers: &Headers, body: &[u8]) -> Content {
     // Headers are plain strings: they always serialise.
     let headers = serde_json::to_vec(headers).unwrap_or_else(|_| b"[]".to_vec());
     let mut raw = Vec::with_capacity(4 + headers.len() + body.len());
-    raw.extend_from_slice(&u32::try_from(headers.len()).unwrap_or(u32::MAX).to_le_bytes());
+    raw.extend_from_slice(
+        &u32::try_from(headers.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     raw.extend_from_slice(&headers);
     raw.extend_from_slice(body);
     if raw.len() < COMPRESS_BYTES_MIN {
-        return Content { encoding: "raw", bytes: raw };
+        return Content {
+            encoding: "raw",
+            bytes: raw,
+        };
     }
     let packed = lz4_flex::compress_prepend_size(&raw);
     if raw.len() <= packed.len() {
-        return Content { encoding: "raw", bytes: raw };
+        return Content {
+            encoding: "raw",
+            bytes: raw,
+        };
     }
-    Content { encoding: "lz4", bytes: packed }
+    Content {
+        encoding: "lz4",
+        bytes: packed,
+    }
 }
 
 /// Gives back what [`pack`] was given.

@@ -65,13 +65,19 @@ impl Store {
     /// in both cases nothing was kept.
     pub async fn accept(&self, event: NewEvent) -> Result<Accepted, StoreError> {
         let prepared = Arc::new(Prepared {
-            id_hash: self.hasher.hash(&event.integration_id, "id", &event.idempotency_key),
+            id_hash: self
+                .hasher
+                .hash(&event.integration_id, "id", &event.idempotency_key),
             content_hash: event
                 .content_key
                 .as_ref()
                 .map(|it| self.hasher.hash(&event.integration_id, "content", &it.key)),
             content: content::pack(&event.headers, &event.body),
-            run_ids: event.policies.iter().map(|_| RunId::new(event.received_at)).collect(),
+            run_ids: event
+                .policies
+                .iter()
+                .map(|_| RunId::new(event.received_at))
+                .collect(),
             event,
         });
         self.write(move |tx| accept(tx, &prepared)).await
@@ -86,11 +92,14 @@ impl Store {
         self.read(move |db| {
             let found: Option<(String, Vec<u8>)> = db
                 .prepare_cached(FIND_CONTENT)?
-                .query_row(named_params! { ":id": id.to_bytes(), ":tenant": tenant }, |row| {
-                    Ok((row.get("encoding")?, row.get("content")?))
-                })
+                .query_row(
+                    named_params! { ":id": id.to_bytes(), ":tenant": tenant },
+                    |row| Ok((row.get("encoding")?, row.get("content")?)),
+                )
                 .optional()?;
-            found.map(|(encoding, bytes)| content::unpack(&encoding, &bytes)).transpose()
+            found
+                .map(|(encoding, bytes)| content::unpack(&encoding, &bytes))
+                .transpose()
         })
         .await
     }
@@ -114,7 +123,12 @@ fn accept(tx: &Connection, prepared: &Prepared) -> Result<Accepted, StoreError> 
     let event_seq = insert_event(tx, prepared)?;
     insert_key(tx, prepared.id_hash, event_seq, None)?;
     if let (Some(hash), Some(key)) = (prepared.content_hash, &event.content_key) {
-        insert_key(tx, hash, event_seq, key.window_ms.map(|window_ms| now + window_ms))?;
+        insert_key(
+            tx,
+            hash,
+            event_seq,
+            key.window_ms.map(|window_ms| now + window_ms),
+        )?;
     }
     for (policy, run_id) in event.policies.iter().zip(&prepared.run_ids) {
         tx.prepare_cached(INSERT_RUN)?.execute(named_params! {
@@ -125,7 +139,11 @@ fn accept(tx: &Connection, prepared: &Prepared) -> Result<Accepted, StoreError> 
             ":now": now,
         })?;
     }
-    Ok(Accepted { event_id: event.id, run_ids: prepared.run_ids.clone(), duplicate: false })
+    Ok(Accepted {
+        event_id: event.id,
+        run_ids: prepared.run_ids.clone(),
+        duplicate: false,
+    })
 }
 
 fn insert_event(tx: &Connection, prepared: &Prepared) -> Result<i64, StoreError> {
@@ -153,17 +171,27 @@ fn insert_event(tx: &Connection, prepared: &Prepared) -> Result<i64, StoreError>
 fn repeat(tx: &Connection, event_seq: i64, now: TimestampMs) -> Result<Accepted, StoreError> {
     let event_id = tx
         .prepare_cached(COUNT_DUPLICATE)?
-        .query_row(named_params! { ":seq": event_seq, ":now": now }, |row| row::id(row, "id"))?;
+        .query_row(named_params! { ":seq": event_seq, ":now": now }, |row| {
+            row::id(row, "id")
+        })?;
     let run_ids = tx
         .prepare_cached(RUNS_OF)?
-        .query_map(named_params! { ":event_seq": event_seq }, |row| row::id(row, "id"))?
+        .query_map(named_params! { ":event_seq": event_seq }, |row| {
+            row::id(row, "id")
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(Accepted { event_id, run_ids, duplicate: true })
+    Ok(Accepted {
+        event_id,
+        run_ids,
+        duplicate: true,
+    })
 }
 
 fn find_key(tx: &Connection, hash: KeyHash, now: TimestampMs) -> rusqlite::Result<Option<i64>> {
     tx.prepare_cached(FIND_KEY)?
-        .query_row(named_params! { ":hash": hash, ":now": now }, |row| row.get("event_seq"))
+        .query_row(named_params! { ":hash": hash, ":now": now }, |row| {
+            row.get("event_seq")
+        })
         .optional()
 }
 

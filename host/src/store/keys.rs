@@ -20,7 +20,9 @@ pub(super) struct KeyHasher(Hmac<Sha256>);
 impl KeyHasher {
     /// Reads the secret; makes it where the database is new.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let kept: Option<Vec<u8>> = connection.query_row(FIND_SECRET, [], |row| row.get(0)).optional()?;
+        let kept: Option<Vec<u8>> = connection
+            .query_row(FIND_SECRET, [], |row| row.get(0))
+            .optional()?;
         let secret = match kept {
             Some(secret) => secret,
             None => {
@@ -30,7 +32,9 @@ impl KeyHasher {
             }
         };
         // HMAC takes keys of any length.
-        Hmac::new_from_slice(&secret).map(Self).map_err(|_| rusqlite::Error::InvalidQuery)
+        Hmac::new_from_slice(&secret)
+            .map(Self)
+            .map_err(|_| rusqlite::Error::InvalidQuery)
     }
 
     /// The hash of an integration's key of one kind (`id` or `content`).
@@ -42,7 +46,9 @@ impl KeyHasher {
             mac.update(part.as_bytes());
         }
         let mut hash = KeyHash::default();
-        hash.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
+        hash.iter_mut()
+            .zip(mac.finalize().into_bytes())
+            .for_each(|(to, from)| *to = from);
         hash
     }
 }

@@ -131,14 +131,19 @@ impl Store {
         match schema::lock(path) {
             Ok(lock) => Self::writing(path, Some(lock)),
             // Whoever serves it may not know a newer schema, so it stays as it is.
-            Err(OpenError::Locked(_)) => schema::check_newest(path).and_then(|()| Self::writing(path, None)),
+            Err(OpenError::Locked(_)) => {
+                schema::check_newest(path).and_then(|()| Self::writing(path, None))
+            }
             Err(error) => Err(error),
         }
     }
 
     fn writing(path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
         let connection = schema::open_for_writing(path)?;
-        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let sqlite = |source| OpenError::Sqlite {
+            path: path.to_owned(),
+            source,
+        };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         Ok(Self {
             writer: Some(Arc::new(Writer::start(connection))),
@@ -155,7 +160,10 @@ impl Store {
             return Err(OpenError::Missing(path.to_owned()));
         }
         let connection = schema::open_for_reading(path)?;
-        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        let sqlite = |source| OpenError::Sqlite {
+            path: path.to_owned(),
+            source,
+        };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         Ok(Self {
             writer: None,
@@ -173,7 +181,11 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.as_ref().ok_or(StoreError::Closed)?.run(work).await
+        self.writer
+            .as_ref()
+            .ok_or(StoreError::Closed)?
+            .run(work)
+            .await
     }
 
     /// Runs a read on a connection that cannot write, on a thread that may block.
@@ -190,6 +202,7 @@ impl Store {
 
     /// Whether the database can be read and written now.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        self.write(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?)).await
+        self.write(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?))
+            .await
     }
 }

@@ -34,7 +34,10 @@ pub(super) fn word<T: FromStr>(text: &str, what: &'static str) -> Result<T, Stor
 }
 
 /// Reads a column of JSON text.
-pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    text: &str,
+    what: &'static str,
+) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Malformed(what))
 }
 

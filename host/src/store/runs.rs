@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use super::{Store, StoreError, content, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
-use crate::model::outcome::Outcome;
 use crate::model::id::RunId;
+use crate::model::outcome::Outcome;
 use crate::model::run::{ClaimedEvent, ClaimedRun, Evaluation};
 use crate::model::time::TimestampMs;
 
@@ -122,12 +122,23 @@ impl Store {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        self.read(move |db| claimed.iter().filter_map(|seq| load_claimed(db, *seq).transpose()).collect()).await
+        self.read(move |db| {
+            claimed
+                .iter()
+                .filter_map(|seq| load_claimed(db, *seq).transpose())
+                .collect()
+        })
+        .await
     }
 
     /// When the next run becomes due, if any is queued.
     pub async fn next_run_due(&self) -> Result<Option<TimestampMs>, StoreError> {
-        self.read(|db| Ok(db.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0))?)).await
+        self.read(|db| {
+            Ok(db
+                .prepare_cached(NEXT_DUE)?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
     }
 
     /// Writes an attempt with its decision, actions and next state, in one transaction.
@@ -138,7 +149,11 @@ impl Store {
     }
 
     /// Queues runs whose lease ended at or before `lease_until` again; says how many.
-    pub async fn rescue_runs(&self, now: TimestampMs, lease_until: TimestampMs) -> Result<usize, StoreError> {
+    pub async fn rescue_runs(
+        &self,
+        now: TimestampMs,
+        lease_until: TimestampMs,
+    ) -> Result<usize, StoreError> {
         self.write(move |tx| {
             let params = named_params! { ":now": now, ":lease_until": lease_until };
             tx.prepare_cached(RECORD_LOST)?.execute(params)?;
@@ -193,7 +208,10 @@ fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
 
 fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), StoreError> {
     if !move_run(tx, finished)? {
-        tracing::warn!(run.seq = finished.run_seq, "an attempt ended after its lease; it changes nothing");
+        tracing::warn!(
+            run.seq = finished.run_seq,
+            "an attempt ended after its lease; it changes nothing"
+        );
         return Ok(());
     }
     let evaluation = &finished.evaluation;
@@ -231,15 +249,17 @@ fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreEr
     let changed = match &finished.transition {
         Transition::Complete(completion) => {
             let Outcome::Decided(decision) = &finished.evaluation.outcome else {
-                return Err(StoreError::Malformed("attempt: completed without a decision"));
+                return Err(StoreError::Malformed(
+                    "attempt: completed without a decision",
+                ));
             };
             tx.prepare_cached(COMPLETE)?.execute(named_params! {
-            ":seq": seq,
-            ":attempt": attempt,
-            ":now": now,
-            ":outcome": completion.as_str(),
-            ":decision": row::to_json(decision)?,
-        })?
+                ":seq": seq,
+                ":attempt": attempt,
+                ":now": now,
+                ":outcome": completion.as_str(),
+                ":decision": row::to_json(decision)?,
+            })?
         }
         Transition::Dead { reason, breach } => tx.prepare_cached(BURY)?.execute(named_params! {
             ":seq": seq,
@@ -248,7 +268,11 @@ fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreEr
             ":reason": reason,
             ":breaches": breach,
         })?,
-        Transition::RetryAt { at, breach, host_error } => tx.prepare_cached(REQUEUE)?.execute(named_params! {
+        Transition::RetryAt {
+            at,
+            breach,
+            host_error,
+        } => tx.prepare_cached(REQUEUE)?.execute(named_params! {
             ":seq": seq,
             ":attempt": attempt,
             ":run_after": at,

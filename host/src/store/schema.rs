@@ -42,8 +42,14 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
         .append(true)
         .mode(0o600)
         .open(path)
-        .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        .map_err(|source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    let sqlite = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
     let connection = Connection::open(path).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
@@ -54,7 +60,10 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a database whose schema is the newest, for reading.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
     let connection = reading_connection(path).map_err(sqlite)?;
     let found = version(&connection).map_err(sqlite)?;
     check_version(path, found)?;
@@ -63,9 +72,16 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
 
 /// Makes sure that a database which another process serves needs no migration.
 pub(super) fn check_newest(path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
     let found = version(&open_for_reading(path)?).map_err(sqlite)?;
-    if (found as usize) < MIGRATIONS.len() { Err(OpenError::Older(path.to_owned())) } else { Ok(()) }
+    if (found as usize) < MIGRATIONS.len() {
+        Err(OpenError::Older(path.to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn reading_connection(path: &Path) -> rusqlite::Result<Connection> {
@@ -83,8 +99,16 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
-    let io = |source| OpenError::Io { path: lock_path.clone(), source };
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock_path).map_err(io)?;
+    let io = |source| OpenError::Io {
+        path: lock_path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
@@ -93,11 +117,15 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    };
     let found = version(connection).map_err(sqlite)?;
     check_version(path, found)?;
     for (number, migration) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
-        let step = format!("BEGIN IMMEDIATE;\n{migration}\nPRAGMA user_version = {number};\nCOMMIT;");
+        let step =
+            format!("BEGIN IMMEDIATE;\n{migration}\nPRAGMA user_version = {number};\nCOMMIT;");
         connection.execute_batch(&step).map_err(sqlite)?;
     }
     Ok(())
@@ -110,7 +138,11 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
 fn check_version(path: &Path, found: u32) -> Result<(), OpenError> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     if known < found {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+        return Err(OpenError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     Ok(())
 }

@@ -65,7 +65,10 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || run(&connection, &waiting))
             .ok();
-        Self { queue: Some(queue), thread }
+        Self {
+            queue: Some(queue),
+            thread,
+        }
     }
 
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -74,7 +77,11 @@ impl Writer {
         F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let pending = Box::new(Pending { work, result: None, reply });
+        let pending = Box::new(Pending {
+            work,
+            result: None,
+            reply,
+        });
         let queue = self.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.try_send(pending).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::Busy,
@@ -116,16 +123,24 @@ fn run(connection: &Connection, waiting: &Receiver<Box<dyn Write>>) {
 fn commit_alone(connection: &Connection, write: Box<dyn Write>) {
     let mut alone = vec![write];
     let error = commit(connection, &mut alone).err();
-    alone.into_iter().next().into_iter().zip([error]).for_each(|(write, error)| write.answer(error));
+    alone
+        .into_iter()
+        .next()
+        .into_iter()
+        .zip([error])
+        .for_each(|(write, error)| write.answer(error));
 }
 
 /// Applies every write in one transaction. On an error nothing of it stays.
 fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let outcome = group.iter_mut().try_for_each(|write| write.apply(connection)).and_then(|()| {
-        connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
-    });
+    let outcome = group
+        .iter_mut()
+        .try_for_each(|write| write.apply(connection))
+        .and_then(|()| {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        });
     if outcome.is_err() && !connection.is_autocommit() {
         // SQLite rolls back by itself on some errors; on the others we do. There is nothing
         // to do when that fails too: the next BEGIN fails and says so.

@@ -21,26 +21,52 @@ pub(super) struct Decided {
 
 /// Evaluates a run. Never fails: what goes wrong is the outcome.
 pub(super) async fn evaluate(shared: &Shared, run: &ClaimedRun, now: TimestampMs) -> Decided {
-    let (Some(policy), Some(deployed)) = (shared.config.policy(&run.policy), shared.registry.deployed(&run.policy))
-    else {
-        let outcome = Outcome::HostError(format!("policy `{}` is not configured any more", run.policy));
-        return Decided { evaluation: nothing_done(outcome), actions: Vec::new() };
+    let (Some(policy), Some(deployed)) = (
+        shared.config.policy(&run.policy),
+        shared.registry.deployed(&run.policy),
+    ) else {
+        let outcome = Outcome::HostError(format!(
+            "policy `{}` is not configured any more",
+            run.policy
+        ));
+        return Decided {
+            evaluation: nothing_done(outcome),
+            actions: Vec::new(),
+        };
     };
-    let mut pipeline = Pipeline { shared, policy, deployed, run, now, evaluation: nothing_done(Outcome::HostError(String::new())) };
-    pipeline.evaluation.classifier_digest = deployed.classifier.as_ref().map(|it| it.digest.clone());
+    let mut pipeline = Pipeline {
+        shared,
+        policy,
+        deployed,
+        run,
+        now,
+        evaluation: nothing_done(Outcome::HostError(String::new())),
+    };
+    pipeline.evaluation.classifier_digest =
+        deployed.classifier.as_ref().map(|it| it.digest.clone());
     pipeline.evaluation.triager_digest = deployed.triager.as_ref().map(|it| it.digest.clone());
     let decided = pipeline.decide().await;
     let mut evaluation = pipeline.evaluation;
     let (outcome, actions) = match decided {
-        Ok((decision, actions)) => (Outcome::Decided(decision), actions),
+        Ok((decision, actions)) => (Outcome::Decided(Box::new(decision)), actions),
         Err(outcome) => (outcome, Vec::new()),
     };
     evaluation.outcome = outcome;
-    Decided { evaluation, actions }
+    Decided {
+        evaluation,
+        actions,
+    }
 }
 
 fn nothing_done(outcome: Outcome) -> Evaluation {
-    Evaluation { outcome, classifier_digest: None, triager_digest: None, log: Vec::new(), cpu_us: 0, memory_bytes: 0 }
+    Evaluation {
+        outcome,
+        classifier_digest: None,
+        triager_digest: None,
+        log: Vec::new(),
+        cpu_us: 0,
+        memory_bytes: 0,
+    }
 }
 
 struct Pipeline<'a> {
@@ -55,17 +81,48 @@ struct Pipeline<'a> {
 impl Pipeline<'_> {
     async fn decide(&mut self) -> Result<(Decision, Vec<NewAction>), Outcome> {
         let classification = self.classify().await?;
-        let Some(triager) = self.deployed.triager.as_ref().filter(|_| classification.priority != Priority::Ignore)
+        let Some(triager) = self
+            .deployed
+            .triager
+            .as_ref()
+            .filter(|_| classification.priority != Priority::Ignore)
         else {
-            return Ok((Decision { classification, plan: None }, Vec::new()));
+            return Ok((
+                Decision {
+                    classification,
+                    plan: None,
+                },
+                Vec::new(),
+            ));
         };
         let limits = self.policy.limits;
-        let stage =
-            self.shared.sandbox.triage(triager, self.run, &classification, &limits, self.capabilities()).await;
+        let stage = self
+            .shared
+            .sandbox
+            .triage(
+                triager,
+                self.run,
+                &classification,
+                &limits,
+                self.capabilities(),
+            )
+            .await;
         let plan = self.answer(stage)?;
-        let actions = check::plan(self.policy, &self.shared.config.destinations, self.run, &plan, self.now)
-            .map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
-        Ok((Decision { classification, plan: Some(plan) }, actions))
+        let actions = check::plan(
+            self.policy,
+            &self.shared.config.destinations,
+            self.run,
+            &plan,
+            self.now,
+        )
+        .map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
+        Ok((
+            Decision {
+                classification,
+                plan: Some(plan),
+            },
+            actions,
+        ))
     }
 
     async fn classify(&mut self) -> Result<Classification, Outcome> {
@@ -73,14 +130,23 @@ impl Pipeline<'_> {
             return Ok(Classification::unclassified());
         };
         let limits = self.policy.limits;
-        let stage = self.shared.sandbox.classify(classifier, self.run, &limits, self.capabilities()).await;
+        let stage = self
+            .shared
+            .sandbox
+            .classify(classifier, self.run, &limits, self.capabilities())
+            .await;
         let classification = self.answer(stage)?;
-        check::classification(&classification).map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
+        check::classification(&classification)
+            .map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
         Ok(classification)
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Arc::from(self.policy.settings.as_str()), self.now, self.policy.limits.log_bytes)
+        Capabilities::new(
+            Arc::from(self.policy.settings.as_str()),
+            self.now,
+            self.policy.limits.log_bytes,
+        )
     }
 
     /// Adds what a stage took to the evaluation, and gives its answer.

@@ -44,7 +44,10 @@ const COMMIT_FOR_MS: u64 = 60_000;
 /// The pause between two offers, in milliseconds.
 const COMMIT_RETRY_MS: u64 = 200;
 
-const _: () = assert!(2 * WALL_MS_MAX + COMMIT_FOR_MS < LEASE_MS as u64, "a lease must outlive an attempt");
+const _: () = assert!(
+    2 * WALL_MS_MAX + COMMIT_FOR_MS < LEASE_MS as u64,
+    "a lease must outlive an attempt"
+);
 
 /// Everything that an attempt needs. Cheap to clone.
 #[derive(Clone)]
@@ -76,9 +79,23 @@ impl Worker {
         let concurrency = config
             .policies
             .iter()
-            .map(|it| (it.name.clone(), Arc::new(Semaphore::new(it.limits.concurrency))))
+            .map(|it| {
+                (
+                    it.name.clone(),
+                    Arc::new(Semaphore::new(it.limits.concurrency)),
+                )
+            })
             .collect();
-        Self(Arc::new(Shared { config, store, registry, sandbox, clock, runs_wake, actions_wake, concurrency }))
+        Self(Arc::new(Shared {
+            config,
+            store,
+            registry,
+            sandbox,
+            clock,
+            runs_wake,
+            actions_wake,
+            concurrency,
+        }))
     }
 
     /// Works until `shutdown` becomes true, then finishes what it has claimed.
@@ -118,7 +135,12 @@ impl Worker {
 
     async fn claim(&self, limit: usize) -> Vec<ClaimedRun> {
         let now = self.0.clock.now();
-        match self.0.store.claim_due_runs(now, now + LEASE_MS, limit).await {
+        match self
+            .0
+            .store
+            .claim_due_runs(now, now + LEASE_MS, limit)
+            .await
+        {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::error!(error = %error, "cannot claim runs");
@@ -139,7 +161,9 @@ impl Worker {
 
     async fn until_next_due(&self) -> Duration {
         let next = self.0.store.next_run_due().await.ok().flatten();
-        let wait_ms = next.map_or(POLL_MS, |at| u64::try_from(at - self.0.clock.now()).unwrap_or(0));
+        let wait_ms = next.map_or(POLL_MS, |at| {
+            u64::try_from(at - self.0.clock.now()).unwrap_or(0)
+        });
         Duration::from_millis(wait_ms.clamp(1, POLL_MS))
     }
 
@@ -163,7 +187,8 @@ impl Worker {
             now: finished_at,
             jitter: rand::random(),
         };
-        let transition = lifecycle::after_attempt(&retry, on_failure, attempt, &decided.evaluation.outcome);
+        let transition =
+            lifecycle::after_attempt(&retry, on_failure, attempt, &decided.evaluation.outcome);
         self.commit(FinishedAttempt {
             run_seq: run.seq,
             tenant: run.event.tenant,

@@ -33,16 +33,23 @@ impl Host {
     pub fn start(triage: &Path, plugins: &Path, receiver: &Receiver) -> anyhow::Result<Self> {
         let folder = command::target_dir().join("demo");
         if folder.exists() {
-            std::fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot clear {}", folder.display()))?;
         }
         let initialised = output(Command::new(triage).args(["--json", "init"]).arg(&folder))?;
-        let token = initialised.get("token").and_then(Value::as_str).context("`triage init` gave no token")?.to_owned();
+        let token = initialised
+            .get("token")
+            .and_then(Value::as_str)
+            .context("`triage init` gave no token")?
+            .to_owned();
         let configuration = CONFIGURATION
             .replace("{plugins}", &plugins.display().to_string())
             .replace("{receiver}", &receiver.url);
         std::fs::write(folder.join("triage.toml"), configuration)?;
-        let mut environment: Vec<_> =
-            SOURCES.iter().map(|it| (format!("DEMO_{}_SECRET", it.to_uppercase()), secret(it))).collect();
+        let mut environment: Vec<_> = SOURCES
+            .iter()
+            .map(|it| (format!("DEMO_{}_SECRET", it.to_uppercase()), secret(it)))
+            .collect();
         environment.push(("DEMO_RECEIVER_SECRET".to_owned(), receiver.secret.clone()));
 
         let mut process = Command::new(triage)
@@ -54,16 +61,41 @@ impl Host {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the host")?;
-        let mut lines = BufReader::new(process.stdout.take().context("the host has no output")?).lines();
-        let line = lines.next().context("the host ended at once: its message stands above")??;
-        let url = line.strip_prefix("listening on ").context("the host does not say where it listens")?.to_owned();
-        Ok(Self { url, triage: triage.to_owned(), folder, token, environment, process })
+        let mut lines =
+            BufReader::new(process.stdout.take().context("the host has no output")?).lines();
+        let line = lines
+            .next()
+            .context("the host ended at once: its message stands above")??;
+        let url = line
+            .strip_prefix("listening on ")
+            .context("the host does not say where it listens")?
+            .to_owned();
+        Ok(Self {
+            url,
+            triage: triage.to_owned(),
+            folder,
+            token,
+            environment,
+            process,
+        })
     }
 
     /// Sends one delivery as its provider would.
     pub fn send(&self, delivery: &Delivery) -> anyhow::Result<Value> {
-        let id = format!("demo-{}-{}", delivery.source, delivery.event.replace(['.', '_'], "-"));
-        let mut arguments = vec!["send", delivery.source, delivery.event, "--id", &id, "--url", &self.url];
+        let id = format!(
+            "demo-{}-{}",
+            delivery.source,
+            delivery.event.replace(['.', '_'], "-")
+        );
+        let mut arguments = vec![
+            "send",
+            delivery.source,
+            delivery.event,
+            "--id",
+            &id,
+            "--url",
+            &self.url,
+        ];
         if delivery.kind == Kind::Forged {
             arguments.push("--forge");
         }
@@ -73,14 +105,21 @@ impl Host {
     /// Runs a command of the host's own command line and gives its JSON.
     pub fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut command = Command::new(&self.triage);
-        command.arg("--json").arg("--config").arg(self.folder.join("triage.toml"));
+        command
+            .arg("--json")
+            .arg("--config")
+            .arg(self.folder.join("triage.toml"));
         output(command.args(arguments).envs(self.environment.clone()))
     }
 
     /// The desk's tickets, newest first.
     pub fn tickets(&self) -> anyhow::Result<Vec<Value>> {
         let list = self.json(&["ticket", "list"])?;
-        Ok(list.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+        Ok(list
+            .get("items")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default())
     }
 
     /// Until when something may take.
@@ -95,7 +134,10 @@ impl Host {
             .send_empty()?
             .body_mut()
             .read_json()?;
-        let link = answer.get("url").and_then(Value::as_str).context("no login link")?;
+        let link = answer
+            .get("url")
+            .and_then(Value::as_str)
+            .context("no login link")?;
         story::say("");
         story::say(&format!("Look around, with a link that works once: {link}"));
         story::say("Ctrl-C stops the host.");
@@ -127,7 +169,10 @@ fn secret(source: &str) -> String {
     use base64::Engine as _;
     let key: [u8; 24] = rand::random();
     match source {
-        "standard" => format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(key)),
+        "standard" => format!(
+            "whsec_{}",
+            base64::engine::general_purpose::STANDARD.encode(key)
+        ),
         "stripe" => format!("whsec_{}", hex::encode(key)),
         _ => hex::encode(key),
     }
@@ -135,9 +180,16 @@ fn secret(source: &str) -> String {
 
 /// The JSON that a command prints. A command that failed may print some as well.
 fn output(command: &mut Command) -> anyhow::Result<Value> {
-    let output = command.stderr(Stdio::piped()).output().with_context(|| format!("cannot start {command:?}"))?;
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
     match serde_json::from_slice(&output.stdout) {
         Ok(value) => Ok(value),
-        Err(_) => bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()),
+        Err(_) => bail!(
+            "{command:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
     }
 }

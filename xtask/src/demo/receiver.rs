@@ -21,7 +21,8 @@ pub struct Receiver {
 
 impl Receiver {
     pub fn start() -> anyhow::Result<Self> {
-        let server = Server::http("127.0.0.1:0").map_err(|error| anyhow!("cannot start the receiver: {error}"))?;
+        let server = Server::http("127.0.0.1:0")
+            .map_err(|error| anyhow!("cannot start the receiver: {error}"))?;
         let key: [u8; 24] = rand::random();
         let accepted = Arc::new(Mutex::new(Vec::new()));
         let receiver = Self {
@@ -40,7 +41,10 @@ impl Receiver {
 
     /// The webhooks that were believed so far.
     pub fn accepted(&self) -> Vec<String> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -50,7 +54,10 @@ fn take(mut request: Request, key: &[u8], accepted: &Mutex<Vec<String>>) {
     let status = match read {
         Ok(_) if is_signed(&request, key, &body) => {
             let line = describe(&request, &body);
-            accepted.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            accepted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
             200
         }
         _ => 401,
@@ -61,13 +68,19 @@ fn take(mut request: Request, key: &[u8], accepted: &Mutex<Vec<String>>) {
 
 /// Standard Webhooks 1.0.0: HMAC-SHA256 over `{id}.{timestamp}.{body}`.
 fn is_signed(request: &Request, key: &[u8], body: &[u8]) -> bool {
-    let (Some(id), Some(timestamp), Some(signature)) =
-        (header(request, "webhook-id"), header(request, "webhook-timestamp"), header(request, "webhook-signature"))
-    else {
+    let (Some(id), Some(timestamp), Some(signature)) = (
+        header(request, "webhook-id"),
+        header(request, "webhook-timestamp"),
+        header(request, "webhook-signature"),
+    ) else {
         return false;
     };
-    let Some(Ok(signature)) = signature.strip_prefix("v1,").map(|it| STANDARD.decode(it)) else { return false };
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
+    let Some(Ok(signature)) = signature.strip_prefix("v1,").map(|it| STANDARD.decode(it)) else {
+        return false;
+    };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return false;
+    };
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
     mac.verify_slice(&signature).is_ok()
@@ -76,9 +89,16 @@ fn is_signed(request: &Request, key: &[u8], body: &[u8]) -> bool {
 fn describe(request: &Request, body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let kind = body.get("type").and_then(Value::as_str).unwrap_or("?");
-    format!("{kind:<32} {}", header(request, "idempotency-key").unwrap_or("?"))
+    format!(
+        "{kind:<32} {}",
+        header(request, "idempotency-key").unwrap_or("?")
+    )
 }
 
 fn header<'a>(request: &'a Request, name: &'static str) -> Option<&'a str> {
-    request.headers().iter().find(|it| it.field.equiv(name)).map(|it| it.value.as_str())
+    request
+        .headers()
+        .iter()
+        .find(|it| it.field.equiv(name))
+        .map(|it| it.value.as_str())
 }

@@ -26,7 +26,11 @@ pub enum Kind {
 
 impl Delivery {
     pub const fn new(source: &'static str, event: &'static str) -> Self {
-        Self { source, event, kind: Kind::First }
+        Self {
+            source,
+            event,
+            kind: Kind::First,
+        }
     }
 }
 
@@ -48,10 +52,22 @@ impl Told {
 /// Sends a delivery, waits for its decision and its receipts, and prints them.
 pub fn tell(host: &Host, delivery: &'static Delivery) -> anyhow::Result<Told> {
     let sent = host.send(delivery)?;
-    let status = sent.get("status").and_then(Value::as_u64).context("`triage send` names no status")?;
+    let status = sent
+        .get("status")
+        .and_then(Value::as_u64)
+        .context("`triage send` names no status")?;
     let answer = sent.get("answer").cloned().unwrap_or_default();
-    let duplicate = answer.get("duplicate").and_then(Value::as_bool).unwrap_or(false);
-    let mut told = Told { delivery, status, duplicate, finished: true, receipts: 0 };
+    let duplicate = answer
+        .get("duplicate")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    let mut told = Told {
+        delivery,
+        status,
+        duplicate,
+        finished: true,
+        receipts: 0,
+    };
     let name = told.name();
     let note = match (delivery.kind, text(&answer, "run_id")) {
         (Kind::Forged, _) => text(&answer, "code").unwrap_or("no code").to_owned(),
@@ -71,7 +87,10 @@ fn wait(host: &Host, run: &str, told: &mut Told) -> anyhow::Result<Value> {
     let deadline = host.deadline();
     loop {
         let trace = host.json(&["run", "show", run])?;
-        let run_over = trace.pointer("/run/state").and_then(Value::as_str).is_some_and(|it| it != "queued" && it != "running");
+        let run_over = trace
+            .pointer("/run/state")
+            .and_then(Value::as_str)
+            .is_some_and(|it| it != "queued" && it != "running");
         let actions_over = steps(&trace, "action").all(|it| text(it, "state") != Some("pending"));
         if run_over && actions_over {
             return Ok(trace);
@@ -85,7 +104,9 @@ fn wait(host: &Host, run: &str, told: &mut Told) -> anyhow::Result<Value> {
 
 fn decided(trace: &Value, told: &mut Told) -> String {
     let run = trace.get("run").cloned().unwrap_or_default();
-    let priority = text(&run, "priority").or_else(|| text(&run, "state")).unwrap_or("?");
+    let priority = text(&run, "priority")
+        .or_else(|| text(&run, "state"))
+        .unwrap_or("?");
     let category = text(&run, "category").unwrap_or("");
     let mut note = format!("{priority:<8} {category:<22}");
     for action in steps(trace, "action") {
@@ -100,7 +121,11 @@ fn decided(trace: &Value, told: &mut Told) -> String {
                 .unwrap_or_default(),
             None => text(action, "state").unwrap_or("?").to_owned(),
         };
-        note.push_str(&format!(" {} → {}: {proof}", text(action, "name").unwrap_or("?"), text(action, "destination").unwrap_or("?")));
+        note.push_str(&format!(
+            " {} → {}: {proof}",
+            text(action, "name").unwrap_or("?"),
+            text(action, "destination").unwrap_or("?")
+        ));
     }
     note
 }
@@ -128,15 +153,28 @@ pub fn heading() {
 pub fn ending(told: &[Told], webhooks: &[String], tickets: &[Value]) {
     let receipts: usize = told.iter().map(|it| it.receipts).sum();
     say("");
-    say(&format!("{} tickets at the built-in desk, newest first:", tickets.len()));
+    say(&format!(
+        "{} tickets at the built-in desk, newest first:",
+        tickets.len()
+    ));
     for ticket in tickets {
-        say(&format!("  {:<9} {}", text(ticket, "priority").unwrap_or("?"), text(ticket, "title").unwrap_or("?")));
+        say(&format!(
+            "  {:<9} {}",
+            text(ticket, "priority").unwrap_or("?"),
+            text(ticket, "title").unwrap_or("?")
+        ));
     }
-    say(&format!("{} webhooks reached the receiver, each with a valid signature:", webhooks.len()));
+    say(&format!(
+        "{} webhooks reached the receiver, each with a valid signature:",
+        webhooks.len()
+    ));
     for webhook in webhooks {
         say(&format!("  {webhook}"));
     }
-    say(&format!("{} deliveries, {receipts} receipts: every action happened once.", told.len()));
+    say(&format!(
+        "{} deliveries, {receipts} receipts: every action happened once.",
+        told.len()
+    ));
 }
 
 #[expect(clippy::print_stdout, reason = "the demo talks to a person")]
