@@ -88,6 +88,11 @@ fn check(host: &Host, told: &[Told]) -> anyhow::Result<()> {
             it.duplicate
         );
         ensure!(it.finished, "{}: not finished in time", it.name());
+        ensure!(
+            !it.dead,
+            "{}: the run is dead; `triage run show` says why",
+            it.name()
+        );
     }
     let events = host.json(&["event", "list"])?;
     let kept = events

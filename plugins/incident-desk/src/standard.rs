@@ -7,16 +7,37 @@ use crate::incident::{Finding, Incident};
 use crate::settings::Settings;
 use crate::urgency::Urgency;
 
+/// What senders commonly say of an incident. The specification leaves `data` to them, so only
+/// the title is asked for, and several names for one thing are understood.
 #[derive(Deserialize)]
 struct Data {
-    id: String,
+    id: Option<String>,
     title: String,
     severity: Option<String>,
+    level: Option<String>,
     description: Option<String>,
-    service: Option<String>,
+    summary: Option<String>,
+    service: Option<Named>,
     environment: Option<String>,
     users_affected: Option<u64>,
+    affected_customers: Option<u64>,
     url: Option<String>,
+}
+
+/// Something that is called by its name, or described with it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Name(String),
+    Object { name: String },
+}
+
+impl Named {
+    fn into_name(self) -> String {
+        match self {
+            Self::Name(name) | Self::Object { name } => name,
+        }
+    }
 }
 
 /// What a generic event means.
@@ -32,8 +53,9 @@ pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, F
         ));
     }
     let data: Data = event.json_at("/data")?;
-    let mut urgency = by_severity(data.severity.as_deref());
-    urgency.by_users(data.users_affected.unwrap_or_default(), settings);
+    let mut urgency = by_severity(data.severity.or(data.level).as_deref());
+    let users = data.users_affected.or(data.affected_customers);
+    urgency.by_users(users.unwrap_or_default(), settings);
     if !settings.is_production(data.environment.as_deref()) {
         if urgency.priority < Priority::High {
             return Ok(Finding::noise(
@@ -43,6 +65,7 @@ pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, F
         }
         urgency.at_most(Priority::Low, "not in production");
     }
+    let service = data.service.map(Named::into_name);
     Ok(Finding::Incident(Incident {
         category: "incident",
         labels: match action {
@@ -50,23 +73,21 @@ pub fn find(name: &str, event: &Event, settings: &Settings) -> Result<Finding, F
             _ => vec!["standard"],
         },
         urgency,
-        title: match &data.service {
+        title: match &service {
             Some(service) => format!("{service}: {}", data.title),
             None => data.title,
         },
         facts: vec![
-            ("Service", data.service.unwrap_or_default()),
+            ("Service", service.unwrap_or_default()),
             ("Environment", data.environment.unwrap_or_default()),
-            (
-                "Users",
-                data.users_affected
-                    .map(|it| it.to_string())
-                    .unwrap_or_default(),
-            ),
+            ("Users", users.map(|it| it.to_string()).unwrap_or_default()),
         ],
-        text: data.description.unwrap_or_default(),
+        text: data.description.or(data.summary).unwrap_or_default(),
         url: data.url,
-        group_key: format!("standard:{}", data.id),
+        group_key: format!(
+            "standard:{}",
+            data.id.as_deref().unwrap_or(&event.idempotency_key)
+        ),
     }))
 }
 

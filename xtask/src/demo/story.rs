@@ -40,6 +40,7 @@ pub struct Told {
     pub status: u64,
     pub duplicate: bool,
     pub finished: bool,
+    pub dead: bool,
     pub receipts: usize,
 }
 
@@ -66,6 +67,7 @@ pub fn tell(host: &Host, delivery: &'static Delivery) -> anyhow::Result<Told> {
         status,
         duplicate,
         finished: true,
+        dead: false,
         receipts: 0,
     };
     let name = told.name();
@@ -104,6 +106,7 @@ fn wait(host: &Host, run: &str, told: &mut Told) -> anyhow::Result<Value> {
 
 fn decided(trace: &Value, told: &mut Told) -> String {
     let run = trace.get("run").cloned().unwrap_or_default();
+    told.dead = text(&run, "state") == Some("dead");
     let priority = text(&run, "priority")
         .or_else(|| text(&run, "state"))
         .unwrap_or("?");
