@@ -61,17 +61,18 @@ const RUNS: &str =
     "SELECT id, policy, outcome, decision FROM run WHERE event_seq = :seq ORDER BY seq";
 
 // An action that is being carried out has no retry: its due time is the end of a lease.
+// `CROSS JOIN` keeps the order of the tables: otherwise SQLite walks through all actions and attempts.
 const STATUS: &str = "
 WITH runs AS MATERIALIZED (
          SELECT seq, state, attempt, run_after FROM run WHERE event_seq = :seq),
      actions AS MATERIALIZED (
          SELECT action.seq, action.state, action.attempt, action.due_at,
                 (SELECT count(*) FROM action_attempt WHERE action_seq = action.seq) AS ended
-           FROM runs JOIN action ON action.run_seq = runs.seq),
+           FROM runs CROSS JOIN action ON action.run_seq = runs.seq),
      tries AS MATERIALIZED (
-         SELECT finished_at, error FROM runs JOIN attempt ON attempt.run_seq = runs.seq
+         SELECT finished_at, error FROM runs CROSS JOIN attempt ON attempt.run_seq = runs.seq
           UNION ALL
-         SELECT finished_at, error FROM actions JOIN action_attempt ON action_attempt.action_seq = actions.seq),
+         SELECT finished_at, error FROM actions CROSS JOIN action_attempt ON action_attempt.action_seq = actions.seq),
      retries AS (
          SELECT run_after AS at FROM runs WHERE state = 'queued' AND 0 < attempt
           UNION ALL

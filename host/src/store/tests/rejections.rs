@@ -1,0 +1,124 @@
+//! Rejections: the newest ones, and never instead of an event.
+
+use super::{NOW, TestStore, event, poll};
+use crate::model::source::Source;
+use crate::store::rejections::{REJECTIONS_MAX, REJECTIONS_WAITING_MAX, Rejected};
+use crate::store::views::PageRequest;
+
+fn rejected(number: i64, tenant: &str) -> Rejected {
+    Rejected {
+        at: NOW + number,
+        tenant: tenant.to_owned(),
+        integration_id: "int".to_owned(),
+        source: Source::Github,
+        cause: "signature_mismatch",
+        detail: "no live secret makes this signature".to_owned(),
+        remote: "192.0.2.1".to_owned(),
+        body_bytes: 3,
+        body_sha256: [7; 32],
+    }
+}
+
+#[tokio::test]
+async fn the_newest_are_kept() {
+    let store = TestStore::new();
+    store.reject(rejected(0, "acme")).await;
+    store
+        .execute("UPDATE sqlite_sequence SET seq = 9999 WHERE name = 'rejection'")
+        .await
+        .unwrap();
+    store.reject(rejected(1, "acme")).await;
+    assert_eq!(store.count("rejection").await, 2);
+    store.reject(rejected(2, "acme")).await;
+    assert_eq!(
+        store.count("rejection").await,
+        2,
+        "the one that is {REJECTIONS_MAX} older is gone"
+    );
+    let page = store
+        .list_rejections(None, PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        page.items
+            .iter()
+            .map(|it| it.at.0 - NOW)
+            .collect::<Vec<_>>(),
+        [2, 1]
+    );
+}
+
+#[tokio::test]
+async fn they_are_listed_by_tenant_and_page() {
+    let store = TestStore::new();
+    for number in 0..10 {
+        store
+            .reject(rejected(
+                number,
+                if number % 2 == 0 { "acme" } else { "globex" },
+            ))
+            .await;
+    }
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = PageRequest::new(cursor.as_deref(), Some(2)).unwrap();
+        let page = store
+            .list_rejections(Some("acme".to_owned()), page)
+            .await
+            .unwrap();
+        seen.extend(page.items.iter().map(|it| it.at.0 - NOW));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [8, 6, 4, 2, 0]);
+}
+
+#[tokio::test]
+async fn few_wait_and_the_others_are_counted() {
+    let store = TestStore::new();
+    let stall = store.stall_writer();
+    let mut waiting: Vec<super::Waiting<()>> = Vec::new();
+    for number in 0..100 {
+        let store = store.store.clone().unwrap();
+        let mut reject: super::Waiting<()> = Box::pin(async move {
+            store.reject(rejected(number, "acme")).await;
+            Ok(())
+        });
+        if poll(&mut reject).is_pending() {
+            waiting.push(reject);
+        }
+    }
+    assert_eq!(waiting.len(), REJECTIONS_WAITING_MAX);
+    assert_eq!(
+        store.rejections_dropped(),
+        100 - REJECTIONS_WAITING_MAX as u64
+    );
+    // Callers that go away do not make room while their writes wait.
+    waiting.clear();
+    store.reject(rejected(101, "acme")).await;
+    assert_eq!(
+        store.rejections_dropped(),
+        101 - REJECTIONS_WAITING_MAX as u64
+    );
+    drop(stall);
+    store.accept(event("int", "a", NOW)).await.unwrap();
+    assert_eq!(
+        store.count("rejection").await,
+        REJECTIONS_WAITING_MAX as i64
+    );
+    store.reject(rejected(102, "acme")).await;
+    assert_eq!(
+        store.count("rejection").await,
+        REJECTIONS_WAITING_MAX as i64 + 1
+    );
+}
+
+#[tokio::test]
+async fn a_rejection_that_cannot_be_written_is_counted() {
+    let store = TestStore::new();
+    store.break_writes(true).await;
+    store.reject(rejected(1, "acme")).await;
+    assert_eq!(store.rejections_dropped(), 1);
+}
