@@ -189,7 +189,7 @@ fn show(id: EventId, context: &Context<'_>, output: &mut Output<'_>) -> Result<(
     )?;
     let repeats = event
         .last_duplicate_at
-        .map(|at| format!("{} times, last {at}", event.duplicate_count));
+        .map(|at| format!("{}×, last {at}", event.duplicate_count));
     output.field("sent again", repeats)?;
     output.field("attempts", Some(event.attempt_count.to_string()))?;
     output.field(

@@ -64,6 +64,9 @@ impl<'a> Output<'a> {
         head: [&str; N],
         rows: Vec<[String; N]>,
     ) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return self.line("none");
+        }
         let rows = rows
             .into_iter()
             .map(|row| row.map(|it| clean(&it, CELL_CHARS_MAX)));

@@ -29,7 +29,11 @@ const ID_CHARS_MAX: usize = 128;
 const ANSWER_LINES_MAX: usize = 40;
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["event", "file"]))]
+#[command(
+    group = clap::ArgGroup::new("what").required(true).multiple(true).args(["event", "file"]),
+    override_usage = "triage send [OPTIONS] SOURCE EVENT
+       triage send [OPTIONS] SOURCE --file FILE"
+)]
 pub(super) struct Arguments {
     /// Whose scheme signs it: standard, sentry, stripe, github or slack.
     source: Source,
@@ -255,7 +259,7 @@ fn post(request: Request, context: &Context<'_>) -> Result<Response, Failure> {
     let egress = Egress::new(everywhere).map_err(anyhow::Error::new)?;
     let response = wait_for(egress.send(request, context.clock.now()))?
         .map_err(anyhow::Error::new)
-        .with_context(|| format!("no answer from {server}: is `triage serve` running?"))?;
+        .with_context(|| format!("no answer from {server}, where `triage serve` should run"))?;
     Ok(response)
 }
 
@@ -264,7 +268,8 @@ fn show(url: &Url, response: &Response, output: &mut Output<'_>) -> Result<(), F
     let text = String::from_utf8_lossy(&response.body);
     if output.is_json() {
         let answer = answer.unwrap_or_else(|| json!(text));
-        return output.json(&json!({ "url": url.as_str(), "status": response.status, "answer": answer }));
+        return output
+            .json(&json!({ "url": url.as_str(), "status": response.status, "answer": answer }));
     }
     output.line(&format!("{} from {url}", response.status))?;
     match answer {

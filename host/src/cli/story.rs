@@ -80,7 +80,7 @@ fn delivered(delivery: &Delivery) -> Vec<String> {
     lines.extend(headers);
     if let Some(at) = delivery.last_duplicate_at {
         lines.push(format!(
-            "sent again {} times, last {at}",
+            "sent again {}×, last {at}",
             delivery.duplicate_count
         ));
     }

@@ -164,7 +164,7 @@ fn destinations_are_checked() {
     )), @"
     destinations.oncall.url: a user name or password in the URL is not supported: take it out
     destinations.oncall.secret: the secret does not begin with `whsec_`: take the one that the receiver shows, or make one with `openssl rand -base64 32` and put `whsec_` before it
-    destinations.oncall.timeout_ms: 5 is not within 100 and 60000
+    destinations.oncall.timeout_ms: 5 is not within 100 and 30000
     destinations.oncall.retry_for: `5 m` is not a duration: as `500ms`, `30s`, `5m`, `24h` or `7d`
     destinations.oncall.attempts_max: 0 is not within 1 and 100
     ");
@@ -175,6 +175,13 @@ fn destinations_are_checked() {
     destinations.oncall.url: not a URL: relative URL without a base
     destinations.oncall.retry_for: `8d` is not within 1ms and 7d
     "#);
+}
+
+#[test]
+fn a_destination_on_a_refused_address_needs_egress_allow() {
+    let text = webhook("url = \"http://127.0.0.1:9/hook\"\nsecret = \"env:ONCALL_SECRET\"");
+    assert_snapshot!(problems(&text), @"destinations.oncall.url: address of `127.0.0.1` is refused: loopback address (RFC 1122); `egress.allow` can open it");
+    assert_snapshot!(problems(&format!("[egress]\nallow = [\"127.0.0.1\"]\n{text}")), @"none");
 }
 
 #[test]
