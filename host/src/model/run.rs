@@ -59,9 +59,9 @@ pub struct ClaimedEvent {
 pub struct Evaluation {
     /// How it ended.
     pub outcome: Outcome,
-    /// SHA-256 of the classifier's component, if it has one.
+    /// SHA-256 of the classifier's component, if it was asked.
     pub classifier_digest: Option<String>,
-    /// SHA-256 of the triager's component, if it has one.
+    /// SHA-256 of the triager's component, if it was asked.
     pub triager_digest: Option<String>,
     /// Lines that the plugin wrote, in order.
     pub log: Vec<LogLine>,

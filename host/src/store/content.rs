@@ -6,6 +6,9 @@ use super::StoreError;
 
 /// Smaller contents are kept as they are: there is nothing to win.
 const COMPRESS_BYTES_MIN: usize = 256;
+/// No event is larger: the largest body that can be configured, and its headers. A damaged row
+/// that claims more is not given the memory.
+const CONTENT_BYTES_MAX: usize = 64 << 20;
 
 /// An event's headers and body, ready to be written.
 #[derive(Clone)]
@@ -49,14 +52,22 @@ pub(super) fn pack(headers: &Headers, body: &[u8]) -> Content {
 pub(super) fn unpack(encoding: &str, bytes: &[u8]) -> Result<(Headers, bytes::Bytes), StoreError> {
     let malformed = || StoreError::Malformed("event content");
     let raw = match encoding {
-        "lz4" => lz4_flex::decompress_size_prepended(bytes).map_err(|_| malformed())?,
+        "lz4" => {
+            let (bytes_raw, block) =
+                lz4_flex::block::uncompressed_size(bytes).map_err(|_| malformed())?;
+            if CONTENT_BYTES_MAX < bytes_raw {
+                return Err(malformed());
+            }
+            lz4_flex::decompress(block, bytes_raw).map_err(|_| malformed())?
+        }
         _ => bytes.to_vec(),
     };
+    let raw = bytes::Bytes::from(raw);
     let (length, rest) = raw.split_first_chunk::<4>().ok_or_else(malformed)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| malformed())?;
-    let (headers, body) = rest.split_at_checked(length).ok_or_else(malformed)?;
+    let headers = rest.get(..length).ok_or_else(malformed)?;
     let headers = serde_json::from_slice(headers).map_err(|_| malformed())?;
-    Ok((headers, bytes::Bytes::copy_from_slice(body)))
+    Ok((headers, raw.slice(4 + length..)))
 }
 
 #[cfg(test)]
@@ -80,6 +91,7 @@ mod tests {
         #[test]
         fn damaged_content_is_an_error_or_other_content(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = unpack("raw", &bytes);
+            let _ = unpack("lz4", &bytes);
         }
     }
 

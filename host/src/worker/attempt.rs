@@ -42,9 +42,6 @@ pub(super) async fn evaluate(shared: &Shared, run: &ClaimedRun, now: TimestampMs
         now,
         evaluation: nothing_done(Outcome::HostError(String::new())),
     };
-    pipeline.evaluation.classifier_digest =
-        deployed.classifier.as_ref().map(|it| it.digest.clone());
-    pipeline.evaluation.triager_digest = deployed.triager.as_ref().map(|it| it.digest.clone());
     let decided = pipeline.decide().await;
     let mut evaluation = pipeline.evaluation;
     let (outcome, actions) = match decided {
@@ -95,6 +92,7 @@ impl Pipeline<'_> {
                 Vec::new(),
             ));
         };
+        self.evaluation.triager_digest = Some(triager.digest.clone());
         let limits = self.policy.limits;
         let stage = self
             .shared
@@ -129,6 +127,7 @@ impl Pipeline<'_> {
         let Some(classifier) = &self.deployed.classifier else {
             return Ok(Classification::unclassified());
         };
+        self.evaluation.classifier_digest = Some(classifier.digest.clone());
         let limits = self.policy.limits;
         let stage = self
             .shared
