@@ -249,71 +249,64 @@ fn model(setting: &str, table: Table, problems: &mut Problems) -> bool {
 fn limits(setting: &str, table: Table, problems: &mut Problems) -> Limits {
     let raw: RawLimits = raw::section(setting, table, problems);
     let default = Limits::default();
-    let at = |name: &str| format!("{setting}.{name}");
-    let cpu_ms = values::bounded(
-        problems,
-        &at("cpu_ms"),
-        raw.cpu_ms,
-        1..=CPU_MS_MOST,
-        default.cpu_ms,
-    );
-    let wall_ms = values::bounded(
-        problems,
-        &at("wall_ms"),
-        raw.wall_ms,
-        1..=WALL_MS_MOST,
-        default.wall_ms,
-    );
-    if wall_ms < cpu_ms {
-        problems.add(
-            at("wall_ms"),
-            format!("{wall_ms} is less than cpu_ms, which is {cpu_ms}"),
-        );
-    }
-    let mut scaled = |name: &str, value: Option<i64>, most: u64, unit: u64, default: u64| {
-        values::bounded(problems, &at(name), value, 1..=most, default / unit) * unit
+    let kib = 1 << 10;
+    let mib = 1 << 20;
+    let mut number = |name: &str, value: Option<i64>, most: u64, default: u64| {
+        values::bounded(
+            problems,
+            &format!("{setting}.{name}"),
+            value,
+            1..=most,
+            default,
+        )
     };
-    let memory_bytes = scaled(
+    let cpu_ms = number("cpu_ms", raw.cpu_ms, CPU_MS_MOST, default.cpu_ms);
+    let wall_ms = number("wall_ms", raw.wall_ms, WALL_MS_MOST, default.wall_ms);
+    let memory_mb = number(
         "memory_mb",
         raw.memory_mb,
         MEMORY_MB_MOST,
-        1 << 20,
-        default.memory_bytes,
+        default.memory_bytes / mib,
     );
-    let host_call_bytes = scaled(
+    let host_call_kb = number(
         "host_call_kb",
         raw.host_call_kb,
         HOST_CALL_KB_MOST,
-        1 << 10,
-        default.host_call_bytes,
+        default.host_call_bytes / kib,
     );
-    let log_bytes = scaled(
-        "log_kb",
-        raw.log_kb,
-        LOG_KB_MOST,
-        1 << 10,
-        default.log_bytes,
-    );
-    let mut counted = |name: &str, value: Option<i64>, most: usize, default: usize| {
-        values::bounded(problems, &at(name), value, 1..=most, default)
+    let log_kb = number("log_kb", raw.log_kb, LOG_KB_MOST, default.log_bytes / kib);
+    let mut count = |name: &str, value: Option<i64>, most: usize, default: usize| {
+        values::bounded(
+            problems,
+            &format!("{setting}.{name}"),
+            value,
+            1..=most,
+            default,
+        )
     };
+    let actions = count(
+        "actions_max",
+        raw.actions_max,
+        ACTIONS_MOST,
+        default.actions,
+    );
+    let concurrency = count(
+        "concurrency",
+        raw.concurrency,
+        CONCURRENCY_MOST,
+        default.concurrency,
+    );
+    if wall_ms < cpu_ms {
+        let message = format!("{wall_ms} is less than cpu_ms, which is {cpu_ms}");
+        problems.add(format!("{setting}.wall_ms"), message);
+    }
     Limits {
         cpu_ms,
         wall_ms,
-        memory_bytes,
-        host_call_bytes,
-        log_bytes,
-        actions: counted(
-            "actions_max",
-            raw.actions_max,
-            ACTIONS_MOST,
-            default.actions,
-        ),
-        concurrency: counted(
-            "concurrency",
-            raw.concurrency,
-            CONCURRENCY_MOST,
-            default.concurrency,
-        ),
+        memory_bytes: memory_mb * mib,
+        host_call_bytes: host_call_kb * kib,
+        log_bytes: log_kb * kib,
+        actions,
+        concurrency,
     }
 }
