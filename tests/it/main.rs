@@ -1,1 +1,23 @@
-//! x
+//! The real binary from outside. Each test has a folder, a port and a host of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says on stderr what to repeat"
+)]
+
+mod cli;
+mod conformance;
+mod console;
+mod crash;
+mod forgery;
+mod hostile;
+mod ingest;
+mod pipeline;
+mod repeats;
+mod start;
+mod stop;
+mod webhooks;
