@@ -19,7 +19,12 @@ CREATE TABLE event (
     body_bytes      INTEGER NOT NULL CHECK (0 <= body_bytes),
     duplicate_count INTEGER NOT NULL DEFAULT 0 CHECK (0 <= duplicate_count),
     duplicate_at    INTEGER,
-    CHECK ((duplicate_count = 0) = (duplicate_at IS NULL))
+    -- Keyed hashes of the keys by which a repeat is recognised, see `store::seen`.
+    id_hash         BLOB    NOT NULL CHECK (length(id_hash) = 16),
+    content_hash    BLOB    CHECK (length(content_hash) = 16),
+    content_until   INTEGER,
+    CHECK ((duplicate_count = 0) = (duplicate_at IS NULL)),
+    CHECK (content_until IS NULL OR content_hash IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX event_by_id          ON event (id);
 CREATE INDEX        event_by_tenant      ON event (tenant);
@@ -32,12 +37,19 @@ CREATE TABLE event_content (
     content   BLOB    NOT NULL
 ) STRICT;
 
--- Every key by which a delivery is known to be a repeat: a keyed hash, see `store::keys`.
+-- Key hashes of the events up to their bucket's watermark; those of newer events are in memory.
 CREATE TABLE event_key (
     hash        BLOB    NOT NULL PRIMARY KEY CHECK (length(hash) = 16),
     event_seq   INTEGER NOT NULL REFERENCES event (seq),
     valid_until INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- A bucket is the keys whose hash begins with one byte; `merged_seq` is the newest event whose
+-- keys of this bucket are in `event_key`.
+CREATE TABLE event_key_bucket (
+    bucket     INTEGER PRIMARY KEY CHECK (bucket BETWEEN 0 AND 255),
+    merged_seq INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE run (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -6,25 +6,17 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::content::{self, Content};
 use super::keys::KeyHash;
+use super::seen::{self, Seen};
 use super::{Store, StoreError, row};
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
 use crate::model::time::TimestampMs;
 
-const FIND_KEY: &str = "
-SELECT event_seq
-  FROM event_key
- WHERE hash = :hash AND (valid_until IS NULL OR :now < valid_until)";
-
-// A content key that ran out is taken over by the new event.
-const INSERT_KEY: &str = "
-INSERT INTO event_key (hash, event_seq, valid_until)
-VALUES (:hash, :event_seq, :valid_until)
-    ON CONFLICT (hash) DO UPDATE SET event_seq = excluded.event_seq, valid_until = excluded.valid_until";
-
 const INSERT_EVENT: &str = "
-INSERT INTO event (id, tenant, integration_id, source, event_type, idempotency_key, received_at, occurred_at, body_bytes)
-VALUES (:id, :tenant, :integration_id, :source, :event_type, :idempotency_key, :received_at, :occurred_at, :body_bytes)";
+INSERT INTO event (id, tenant, integration_id, source, event_type, idempotency_key, received_at, occurred_at,
+                   body_bytes, id_hash, content_hash, content_until)
+VALUES (:id, :tenant, :integration_id, :source, :event_type, :idempotency_key, :received_at, :occurred_at,
+        :body_bytes, :id_hash, :content_hash, :content_until)";
 
 const INSERT_CONTENT: &str = "
 INSERT INTO event_content (event_seq, encoding, content) VALUES (:event_seq, :encoding, :content)";
@@ -64,6 +56,7 @@ impl Store {
     /// [`StoreError::Busy`] when too many writes wait, others when the commit failed;
     /// in both cases nothing was kept.
     pub async fn accept(&self, event: NewEvent) -> Result<Accepted, StoreError> {
+        let seen = self.seen.clone().ok_or(StoreError::Closed)?;
         let prepared = Arc::new(Prepared {
             id_hash: self
                 .hasher
@@ -80,7 +73,8 @@ impl Store {
                 .collect(),
             event,
         });
-        self.write(move |tx| accept(tx, &prepared)).await
+        self.write(move |tx| accept(tx, &mut seen::lock(&seen), &prepared))
+            .await
     }
 
     /// The headers and the exact body of a kept event.
@@ -105,30 +99,28 @@ impl Store {
     }
 }
 
-fn accept(tx: &Connection, prepared: &Prepared) -> Result<Accepted, StoreError> {
+fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accepted, StoreError> {
     let event = &prepared.event;
     let now = event.received_at;
-    let by_id = find_key(tx, prepared.id_hash, now)?;
-    let by_content = match (by_id, prepared.content_hash) {
-        (None, Some(hash)) => find_key(tx, hash, now)?,
-        _ => None,
-    };
-    if let Some(event_seq) = by_id.or(by_content) {
-        if by_id.is_none() {
-            // The same content under another id: that id names the first event from now on.
-            insert_key(tx, prepared.id_hash, event_seq, None)?;
-        }
+    if let Some(event_seq) = seen.find(tx, &prepared.id_hash, now)? {
         return repeat(tx, event_seq, now);
     }
-    let event_seq = insert_event(tx, prepared)?;
-    insert_key(tx, prepared.id_hash, event_seq, None)?;
-    if let (Some(hash), Some(key)) = (prepared.content_hash, &event.content_key) {
-        insert_key(
-            tx,
-            hash,
-            event_seq,
-            key.window_ms.map(|window_ms| now + window_ms),
-        )?;
+    if let Some(hash) = &prepared.content_hash
+        && let Some(event_seq) = seen.find(tx, hash, now)?
+    {
+        // The same content under another id: that id names the first event from now on.
+        Seen::add_name(tx, &prepared.id_hash, event_seq)?;
+        return repeat(tx, event_seq, now);
+    }
+    let content_until = event
+        .content_key
+        .as_ref()
+        .and_then(|it| it.window_ms)
+        .map(|it| now + it);
+    let event_seq = insert_event(tx, prepared, content_until)?;
+    seen.insert(prepared.id_hash, event_seq, None);
+    if let Some(hash) = prepared.content_hash {
+        seen.insert(hash, event_seq, content_until);
     }
     for (policy, run_id) in event.policies.iter().zip(&prepared.run_ids) {
         tx.prepare_cached(INSERT_RUN)?.execute(named_params! {
@@ -146,7 +138,11 @@ fn accept(tx: &Connection, prepared: &Prepared) -> Result<Accepted, StoreError> 
     })
 }
 
-fn insert_event(tx: &Connection, prepared: &Prepared) -> Result<i64, StoreError> {
+fn insert_event(
+    tx: &Connection,
+    prepared: &Prepared,
+    content_until: Option<TimestampMs>,
+) -> Result<i64, StoreError> {
     let event = &prepared.event;
     tx.prepare_cached(INSERT_EVENT)?.execute(named_params! {
         ":id": event.id.to_bytes(),
@@ -158,6 +154,9 @@ fn insert_event(tx: &Connection, prepared: &Prepared) -> Result<i64, StoreError>
         ":received_at": event.received_at,
         ":occurred_at": event.occurred_at,
         ":body_bytes": event.body.len(),
+        ":id_hash": prepared.id_hash,
+        ":content_hash": prepared.content_hash,
+        ":content_until": content_until,
     })?;
     let event_seq = tx.last_insert_rowid();
     tx.prepare_cached(INSERT_CONTENT)?.execute(named_params! {
@@ -184,26 +183,5 @@ fn repeat(tx: &Connection, event_seq: i64, now: TimestampMs) -> Result<Accepted,
         event_id,
         run_ids,
         duplicate: true,
-    })
-}
-
-fn find_key(tx: &Connection, hash: KeyHash, now: TimestampMs) -> rusqlite::Result<Option<i64>> {
-    tx.prepare_cached(FIND_KEY)?
-        .query_row(named_params! { ":hash": hash, ":now": now }, |row| {
-            row.get("event_seq")
-        })
-        .optional()
-}
-
-fn insert_key(
-    tx: &Connection,
-    hash: KeyHash,
-    event_seq: i64,
-    valid_until: Option<TimestampMs>,
-) -> rusqlite::Result<usize> {
-    tx.prepare_cached(INSERT_KEY)?.execute(named_params! {
-        ":hash": hash,
-        ":event_seq": event_seq,
-        ":valid_until": valid_until,
     })
 }

@@ -15,6 +15,7 @@ pub mod rejections;
 mod row;
 pub mod runs;
 mod schema;
+mod seen;
 pub mod tickets;
 pub mod trace;
 pub mod views;
@@ -25,12 +26,13 @@ mod tests;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
 use keys::KeyHasher;
 use reader::Readers;
+use seen::Seen;
 use writer::Writer;
 
 /// Why the store did not do what it was asked.
@@ -102,6 +104,8 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Store {
     writer: Option<Arc<Writer>>,
+    // Only in the process that serves: another one's would not know what this one accepts.
+    seen: Option<Arc<Mutex<Seen>>>,
     readers: Arc<Readers>,
     hasher: Arc<KeyHasher>,
     rejections: Arc<rejections::Pressure>,
@@ -145,8 +149,14 @@ impl Store {
             source,
         };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
+        let seen = match &lock {
+            Some(_) => Some(Seen::load(&connection, seen::KEYS_IN_MEMORY_MAX).map_err(sqlite)?),
+            None => None,
+        };
+        let seen = seen.map(|it| Arc::new(Mutex::new(it)));
         Ok(Self {
-            writer: Some(Arc::new(Writer::start(connection))),
+            writer: Some(Arc::new(Writer::start(connection, seen.clone()))),
+            seen,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::default(),
@@ -167,6 +177,7 @@ impl Store {
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         Ok(Self {
             writer: None,
+            seen: None,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::default(),

@@ -7,6 +7,7 @@ mod opening;
 mod plans;
 mod queues;
 mod rejections;
+mod seen;
 
 use std::future::Future;
 use std::path::PathBuf;

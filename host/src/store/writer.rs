@@ -5,12 +5,14 @@
 //! and an idle system answers at once.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use super::seen::{self, Seen};
 
 /// Writes that may wait; one more is refused.
 pub const WRITES_WAITING_MAX: usize = 4096;
@@ -59,11 +61,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Self {
+    pub(super) fn start(connection: Connection, seen: Option<Arc<Mutex<Seen>>>) -> Self {
         let (queue, waiting) = sync_channel(WRITES_WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&connection, &waiting))
+            .spawn(move || run(&connection, seen.as_deref(), &waiting))
             .ok();
         Self {
             queue: Some(queue),
@@ -100,7 +102,7 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, waiting: &Receiver<Box<dyn Write>>) {
+fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<Box<dyn Write>>) {
     let mut group: Vec<Box<dyn Write>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         group.push(first);
@@ -108,21 +110,21 @@ fn run(connection: &Connection, waiting: &Receiver<Box<dyn Write>>) {
             let Ok(next) = waiting.try_recv() else { break };
             group.push(next);
         }
-        if commit(connection, &mut group).is_ok() {
+        if commit(connection, seen, &mut group).is_ok() {
             group.drain(..).for_each(|write| write.answer(None));
         } else {
             // One write of the group failed, or the disk did. Each gets a transaction of
             // its own, so that only those that fail by themselves are refused.
             for write in group.drain(..) {
-                commit_alone(connection, write);
+                commit_alone(connection, seen, write);
             }
         }
     }
 }
 
-fn commit_alone(connection: &Connection, write: Box<dyn Write>) {
+fn commit_alone(connection: &Connection, seen: Option<&Mutex<Seen>>, write: Box<dyn Write>) {
     let mut alone = vec![write];
-    let error = commit(connection, &mut alone).err();
+    let error = commit(connection, seen, &mut alone).err();
     alone
         .into_iter()
         .next()
@@ -131,20 +133,39 @@ fn commit_alone(connection: &Connection, write: Box<dyn Write>) {
         .for_each(|(write, error)| write.answer(error));
 }
 
-/// Applies every write in one transaction. On an error nothing of it stays.
-fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
+/// Applies every write in one transaction. On an error nothing of it stays, on disk or in `seen`.
+fn commit(
+    connection: &Connection,
+    seen: Option<&Mutex<Seen>>,
+    group: &mut [Box<dyn Write>],
+) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let outcome = group
-        .iter_mut()
-        .try_for_each(|write| write.apply(connection))
-        .and_then(|()| {
-            connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok(())
-        });
+    let outcome = apply(connection, seen, group);
     if outcome.is_err() && !connection.is_autocommit() {
         // SQLite rolls back by itself on some errors; on the others we do. There is nothing
         // to do when that fails too: the next BEGIN fails and says so.
         let _ = connection.execute_batch("ROLLBACK");
     }
+    if let Some(seen) = seen {
+        match &outcome {
+            Ok(()) => seen::lock(seen).committed(),
+            Err(_) => seen::lock(seen).rolled_back(),
+        }
+    }
     outcome
+}
+
+fn apply(
+    connection: &Connection,
+    seen: Option<&Mutex<Seen>>,
+    group: &mut [Box<dyn Write>],
+) -> Result<(), StoreError> {
+    group
+        .iter_mut()
+        .try_for_each(|write| write.apply(connection))?;
+    if let Some(seen) = seen {
+        seen::lock(seen).before_commit(connection)?;
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
 }

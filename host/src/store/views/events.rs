@@ -11,6 +11,7 @@ use crate::model::id::{EventId, RunId};
 use crate::model::time::TimestampMs;
 use crate::model::trigger::Trigger;
 use crate::store::keys::KeyHasher;
+use crate::store::seen;
 use crate::store::{Store, StoreError, row};
 
 /// How far the order of `received_at` may be from the order of writing, in milliseconds.
@@ -45,8 +46,6 @@ WITH RECURSIVE found (integration_id) AS (
       FROM found
      WHERE found.integration_id IS NOT NULL)
 SELECT integration_id FROM found WHERE integration_id IS NOT NULL";
-
-const FIND_KEY: &str = "SELECT event_seq FROM event_key WHERE hash = :hash";
 
 const FIND_SEQ: &str = "SELECT seq FROM event WHERE id = :id";
 const SEQ_OF_RUN: &str = "SELECT event_seq FROM run WHERE seq = :run_seq";
@@ -318,10 +317,7 @@ fn with_key(
     let mut items = Vec::new();
     for integration_id in integration_ids {
         let hash = hasher.hash(&integration_id, "id", key);
-        let seq: Option<i64> = db
-            .prepare_cached(FIND_KEY)?
-            .query_row(named_params! { ":hash": hash }, |row| row.get("event_seq"))
-            .optional()?;
+        let seq = seen::find_by_reading(db, &hash)?;
         let found = seq.map_or(Ok(None), |seq| load(db, tenant, filter, seq))?;
         items.extend(found);
     }
