@@ -1,7 +1,7 @@
 //! The API: lists and objects as JSON, for whoever has a token.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,10 @@ use crate::store::views::{
 const LOGIN_LINK_MS: i64 = 600_000;
 
 type Answer<T> = Result<Json<T>, ApiError>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+/// A query that may not be what the route takes.
+pub type Asked<T> = Result<Query<T>, QueryRejection>;
+/// The variable part of a path, which may not even be text.
+pub type InPath = Result<Path<String>, PathRejection>;
 
 /// An object together with where a person can see it.
 #[derive(Serialize)]
@@ -93,11 +96,11 @@ pub async fn list_events(
 pub async fn show_event(
     caller: Caller,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Answer<Traced<EventView>> {
     let event = state
         .store
-        .event(caller.tenant(), parse(&id)?)
+        .event(caller.tenant(), parse(path)?)
         .await?
         .ok_or(ApiError::NotFound)?;
     Ok(Json(traced_event(&state, event)))
@@ -107,9 +110,9 @@ pub async fn show_event(
 pub async fn show_payload(
     caller: Caller,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Result<Response, ApiError> {
-    let found = state.store.payload(caller.tenant(), parse(&id)?).await?;
+    let found = state.store.payload(caller.tenant(), parse(path)?).await?;
     let (_, body) = found.ok_or(ApiError::NotFound)?;
     let mut response = body.into_response();
     // A sender chooses these bytes: no browser may take them for a page of ours.
@@ -151,11 +154,11 @@ pub async fn list_runs(
 pub async fn show_run(
     caller: Caller,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Answer<Traced<RunDetail>> {
     let run = state
         .store
-        .run(caller.tenant(), parse(&id)?)
+        .run(caller.tenant(), parse(path)?)
         .await?
         .ok_or(ApiError::NotFound)?;
     Ok(Json(traced_run(&state, run.run.run_id, run)))
@@ -165,11 +168,11 @@ pub async fn show_run(
 pub async fn show_trace(
     caller: Caller,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Answer<Traced<RunTrace>> {
     let trace = state
         .store
-        .run_trace(caller.tenant(), parse(&id)?)
+        .run_trace(caller.tenant(), parse(path)?)
         .await?
         .ok_or(ApiError::NotFound)?;
     Ok(Json(traced_run(&state, trace.run.run_id, trace)))
@@ -193,11 +196,11 @@ pub async fn list_tickets(
 pub async fn show_ticket(
     caller: Caller,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Answer<Traced<TicketView>> {
     let ticket = state
         .store
-        .ticket(caller.tenant(), parse(&id)?)
+        .ticket(caller.tenant(), parse(path)?)
         .await?
         .ok_or(ApiError::NotFound)?;
     Ok(Json(traced_run(&state, ticket.run_id, ticket)))
@@ -283,7 +286,8 @@ pub fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
 }
 
 /// An id of a path. What is not an id of this kind names nothing.
-pub fn parse<T: std::str::FromStr>(id: &str) -> Result<T, ApiError> {
+pub fn parse<T: std::str::FromStr>(path: InPath) -> Result<T, ApiError> {
+    let Path(id) = path.map_err(|_| ApiError::NotFound)?;
     id.parse().map_err(|_| ApiError::NotFound)
 }
 

@@ -2,12 +2,13 @@
 
 use axum::Form;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::HttpState;
+use super::api::{self, Asked, InPath};
 use super::auth::{self, COOKIE};
 use super::error::ApiError;
 use super::pages::{self, PageError};
@@ -34,8 +35,9 @@ pub struct LoginForm {
 }
 
 /// Asks for a token.
-pub async fn form(Query(query): Query<Next>) -> Response {
-    pages::login(StatusCode::OK, local(&query.next), None)
+pub async fn form(query: Asked<Next>) -> Response {
+    let next = query.map_or_else(|_| String::new(), |Query(it)| it.next);
+    pages::login(StatusCode::OK, local(&next), None)
 }
 
 /// Turns a token into a session.
@@ -71,16 +73,18 @@ pub async fn log_in(
 ///
 /// Opening the link does not use it up: chat programs and mail scanners open links before
 /// people do. And a browser sends the new cookie along only when our own page made the request.
-pub async fn link_form(Path(link): Path<String>) -> Response {
-    pages::login_link(&link)
+pub async fn link_form(path: InPath) -> Result<Response, PageError> {
+    let link: String = api::parse(path)?;
+    Ok(pages::login_link(&link))
 }
 
 /// Turns a login link into a session.
 pub async fn use_link(
     State(state): State<HttpState>,
     headers: HeaderMap,
-    Path(link): Path<String>,
+    path: InPath,
 ) -> Result<Response, PageError> {
+    let link: String = api::parse(path)?;
     refuse_cross_site(&headers)?;
     match state
         .store

@@ -32,7 +32,7 @@ pub fn list(events: &Page<EventView>, query: &EventQuery) -> Markup {
             p.empty { (if events.next_cursor.is_some() { "Nothing matches among these; older ones may." } else { "No events." }) }
         } @else {
             table.list {
-                thead { tr { th { "Received" } th { "Type" } th { "State" } th { "Decision" } } }
+                thead { tr { th { "Received (UTC)" } th { "Type" } th { "State" } th { "Decision" } } }
                 tbody { @for event in &events.items { (line(event)) } }
             }
         }

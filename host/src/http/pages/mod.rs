@@ -10,13 +10,13 @@ mod parts;
 mod payload;
 mod run;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::HttpState;
-use super::api::{self, EventQuery};
+use super::api::{self, Asked, EventQuery, InPath};
 use super::auth::Visitor;
 use super::error::ApiError;
 use crate::store::StoreError;
@@ -46,7 +46,7 @@ impl IntoResponse for PageError {
 pub async fn list_events(
     visitor: Visitor,
     State(state): State<HttpState>,
-    query: Result<Query<EventQuery>, axum::extract::rejection::QueryRejection>,
+    query: Asked<EventQuery>,
 ) -> Result<Response, PageError> {
     let query = api::asked(query)?;
     let events = state
@@ -64,9 +64,9 @@ pub async fn list_events(
 pub async fn show_event(
     visitor: Visitor,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Result<Response, PageError> {
-    let id = api::parse(&id)?;
+    let id = api::parse(path)?;
     let trace = state
         .store
         .event_trace(visitor.tenant(), id)
@@ -88,9 +88,9 @@ pub async fn show_event(
 pub async fn show_run(
     visitor: Visitor,
     State(state): State<HttpState>,
-    Path(id): Path<String>,
+    path: InPath,
 ) -> Result<Response, PageError> {
-    let id = api::parse(&id)?;
+    let id = api::parse(path)?;
     let trace = state
         .store
         .run_trace(visitor.tenant(), id)

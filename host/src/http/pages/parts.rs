@@ -15,10 +15,20 @@ pub fn priority(priority: Priority) -> Markup {
     badge(priority.as_str(), priority.as_str())
 }
 
-/// A time, to the second; the milliseconds show when pointed at.
+/// A time, to the second.
 pub fn time(at: At) -> Markup {
+    time_to(at, 19)
+}
+
+/// A time, to the millisecond.
+pub fn exact_time(at: At) -> Markup {
+    time_to(at, 23)
+}
+
+fn time_to(at: At, end: usize) -> Markup {
     let full = at.to_string();
-    let short = match (full.get(..10), full.get(11..19)) {
+    // A time that is out of range is a plain number.
+    let short = match (full.get(..10), full.get(11..end)) {
         (Some(date), Some(time)) => format!("{date} {time}"),
         _ => full.clone(),
     };

@@ -86,13 +86,13 @@ pub fn step(step: &Step) -> Markup {
 }
 
 fn item(at: At, head: Markup, content: Markup) -> Markup {
-    html! { li { div.head { strong { (head) } (parts::time(at)) } (content) } }
+    html! { li { div.head { strong { (head) } (parts::exact_time(at)) } (content) } }
 }
 
 fn verdict(decision: &Decision) -> Markup {
     let classification = &decision.classification;
     html! {
-        section.verdict class=(classification.priority.as_str()) {
+        section class={ "verdict " (classification.priority.as_str()) } {
             p.line { (self::classification(classification)) }
             @if let Some(plan) = &decision.plan { p.summary { (plan.summary) } }
             p { (classification.reason) }

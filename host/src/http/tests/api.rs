@@ -437,6 +437,8 @@ async fn an_id_of_another_kind_names_nothing() {
         format!("/v1/runs/{event_id}"),
         "/v1/events/1".to_owned(),
         "/v1/tickets/%00".to_owned(),
+        "/v1/events/%ff".to_owned(),
+        "/v1/runs/%ff/trace".to_owned(),
     ] {
         host.get(&token, &path).await.check_error(404, "not_found");
     }

@@ -208,6 +208,9 @@ async fn filters_and_the_login_form_do_not_echo_markup() {
             .await
             .check(200),
     );
+    check_safe(&host.visit(&session, "/runs/%ff").await.check(404));
+    check_safe(&host.visit("", "/login/%ff").await.check(404));
+    check_safe(&host.visit("", "/login?next=%ff&next=b").await.check(200));
 }
 
 #[tokio::test]
@@ -228,6 +231,7 @@ async fn a_run_page_tells_the_whole_story() {
     for part in [
         "github.issues.opened",
         "<span class=\"badge critical\">critical</span>",
+        "<section class=\"verdict critical\">",
         "Panic when the basket holds more than 255 items",
         "&quot;action&quot;: &quot;opened&quot;",
         "exact bytes",
