@@ -1,0 +1,113 @@
+//! `cargo xtask bench`: what the host does, as ratios to what it could cost at least.
+//!
+//! Builds the release binary and the bundled plugins, runs the benches of `tests/benches`
+//! and repeats their targets at the end. It measures nothing itself.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::{command, plugins};
+
+/// Every bench, the quickest first.
+const BENCHES: [&str; 3] = ["evaluate", "pipeline", "ingest"];
+
+/// Runs one bench, or all of them.
+pub fn run(which: Option<String>, quick: bool) -> anyhow::Result<()> {
+    let benches = match which {
+        None => BENCHES.to_vec(),
+        Some(which) => match BENCHES.into_iter().find(|it| *it == which) {
+            Some(bench) => vec![bench],
+            None => bail!("there is no bench `{which}`, only {}", BENCHES.join(", ")),
+        },
+    };
+    command::step("building the host for release (the first time, some minutes)");
+    command::run(&mut command::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "triage-host",
+    ]))?;
+    let triage = command::target_dir().join("release").join("triage");
+    let components = plugins::build(&triage)?;
+    let mut lines = Vec::new();
+    for bench in benches {
+        lines.extend(measure(bench, quick, &triage, &components)?);
+    }
+    summarise(&lines);
+    Ok(())
+}
+
+/// Runs a bench, shows what it says to people and gives what it says to tools.
+fn measure(
+    bench: &str,
+    quick: bool,
+    triage: &Path,
+    components: &Path,
+) -> anyhow::Result<Vec<Value>> {
+    command::step(&format!("bench {bench}"));
+    let mut cargo = command::cargo(&["bench", "--package", "triage-tests", "--bench", bench]);
+    if quick {
+        cargo.args(["--", "--quick"]);
+    }
+    cargo
+        .env("TRIAGE_BIN", triage)
+        .env("TRIAGE_PLUGINS", components);
+    let mut child = cargo
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("no output")?;
+    let (path, mut file) = file(bench)?;
+    let mut values = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        match serde_json::from_str(&line) {
+            Ok(Value::Object(value)) => {
+                writeln!(file, "{line}")?;
+                values.push(Value::Object(value));
+            }
+            _ => say(&line),
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("bench {bench} failed");
+    }
+    command::step(&format!("every figure is in {}", path.display()));
+    Ok(values)
+}
+
+fn file(bench: &str) -> anyhow::Result<(PathBuf, File)> {
+    let folder = command::target_dir().join("triage-bench");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{bench}.jsonl"));
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((path, file))
+}
+
+/// The figures that have a target.
+fn summarise(lines: &[Value]) {
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    command::step("targets: must, aim and what was measured");
+    for line in lines {
+        if let (Some(must), Some(aim)) = (line["must"].as_str(), line["aim"].as_str()) {
+            say(&format!(
+                "{:<9} {:<62} {:>7.2} {:<8} must {must}, aim {aim}: {}",
+                text(line, "bench"),
+                text(line, "figure"),
+                line["value"].as_f64().unwrap_or(f64::NAN),
+                text(line, "unit"),
+                text(line, "verdict"),
+            ));
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the chores talk to a person")]
+fn say(text: &str) {
+    println!("{text}");
+}
