@@ -115,3 +115,35 @@ async fn no_statement_walks_through_a_whole_table() {
         }
     }
 }
+
+#[tokio::test]
+async fn events_of_a_time_are_found_although_their_order_is_another() {
+    let store = TestStore::new();
+    // Every third delivery waited eight seconds for the writer.
+    for number in 0..90_i64 {
+        let late_ms = if number % 3 == 0 { 8_000 } else { 0 };
+        let at = NOW + number * 1_000 - late_ms;
+        store
+            .accept(event("int", &number.to_string(), at))
+            .await
+            .unwrap();
+    }
+    for (since, until) in [
+        (30_000, 40_000),
+        (0, 5_000),
+        (85_000, 100_000),
+        (40_000, 30_000),
+    ] {
+        let filter = EventFilter {
+            since: Some(NOW + since),
+            until: Some(NOW + until),
+            ..EventFilter::default()
+        };
+        let page = PageRequest::new(None, Some(200)).unwrap();
+        let found = store.list_events(None, filter, page).await.unwrap();
+        let times = (0..90_i64).map(|it| it * 1_000 - if it % 3 == 0 { 8_000 } else { 0 });
+        let expected = times.filter(|it| (since..until).contains(it)).count();
+        assert_eq!(found.items.len(), expected, "{since} to {until}");
+        assert_eq!(found.next_cursor, None);
+    }
+}
