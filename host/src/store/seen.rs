@@ -10,7 +10,7 @@
 //! Nothing but the event's row has to survive a crash: at the start the rows above the lowest
 //! watermark are read back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, named_params};
@@ -42,12 +42,10 @@ const NEWEST: &str = "SELECT coalesce(max(seq), 0) FROM event";
 const ROWS_ABOVE: &str = "
 SELECT seq, id_hash, content_hash, content_until FROM event WHERE :seq < seq ORDER BY seq";
 
-const FIND_BY_READING: &str = "
-SELECT event_seq FROM event_key WHERE hash = :hash
- UNION ALL
-SELECT seq FROM event
- WHERE coalesce((SELECT merged_seq FROM event_key_bucket WHERE bucket = :bucket), 0) < seq AND id_hash = :hash
- LIMIT 1";
+const NOT_MERGED: &str = "
+SELECT seq, id_hash
+  FROM event
+ WHERE seq > (SELECT CASE count(*) WHEN 256 THEN min(merged_seq) ELSE 0 END FROM event_key_bucket)";
 
 /// What a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,13 +241,28 @@ impl Seen {
     }
 }
 
-/// The event whose `id` key this is, for readers, who do not see the memory: they look through the
-/// rows above the bucket's watermark instead, of which there are about twice as many as keys in memory.
-pub(super) fn find_by_reading(db: &Connection, hash: &KeyHash) -> rusqlite::Result<Option<i64>> {
-    let params = named_params! { ":hash": hash, ":bucket": bucket_of(hash) };
-    db.prepare_cached(FIND_BY_READING)?
-        .query_row(params, |row| row.get("event_seq"))
-        .optional()
+/// The events whose `id` keys these are, for readers, who do not see the memory: they look through
+/// the rows above the lowest watermark instead, of which there are about twice as many as keys in memory.
+pub(super) fn find_by_reading(
+    db: &Connection,
+    hashes: &HashSet<KeyHash>,
+) -> rusqlite::Result<BTreeSet<i64>> {
+    let mut found = BTreeSet::new();
+    let mut merged = db.prepare_cached(FIND)?;
+    for hash in hashes {
+        let seq = merged.query_row(named_params! { ":hash": hash }, |row| {
+            row.get::<_, i64>("event_seq")
+        });
+        found.extend(seq.optional()?);
+    }
+    let mut statement = db.prepare_cached(NOT_MERGED)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if hashes.contains(&row.get::<_, KeyHash>("id_hash")?) {
+            found.insert(row.get("seq")?);
+        }
+    }
+    Ok(found)
 }
 
 fn merge(tx: &Connection, hash: &KeyHash, entry: Entry) -> rusqlite::Result<()> {

@@ -321,14 +321,14 @@ fn with_key(
                 .collect::<rusqlite::Result<_>>()?
         }
     };
-    let mut items = Vec::new();
-    for integration_id in integration_ids {
-        let hash = hasher.hash(&integration_id, "id", key);
-        let seq = seen::find_by_reading(db, &hash)?;
-        let found = seq.map_or(Ok(None), |seq| load(db, tenant, filter, seq))?;
-        items.extend(found);
+    let hashes = integration_ids
+        .iter()
+        .map(|it| hasher.hash(it, "id", key))
+        .collect();
+    let mut items: Vec<EventView> = Vec::new();
+    for seq in seen::find_by_reading(db, &hashes)?.into_iter().rev() {
+        items.extend(load(db, tenant, filter, seq)?);
     }
-    items.sort_by_key(|it: &EventView| std::cmp::Reverse(it.event_id));
     Ok(Page {
         items,
         next_cursor: None,
