@@ -11,6 +11,7 @@
 
 mod cli;
 mod conformance;
+mod connections;
 mod console;
 mod crash;
 mod forgery;
@@ -20,4 +21,5 @@ mod pipeline;
 mod repeats;
 mod start;
 mod stop;
+mod tenants;
 mod webhooks;

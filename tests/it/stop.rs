@@ -69,6 +69,13 @@ fn a_stop_under_load_loses_nothing_that_was_answered() {
 }
 
 #[test]
+fn a_stop_right_after_the_start_is_in_order() {
+    for _ in 0..5 {
+        Host::start("").stop();
+    }
+}
+
+#[test]
 fn a_stop_does_not_wait_for_what_is_to_be_tried_later() {
     let receiver = Receiver::start(&[Reply {
         status: 503,
