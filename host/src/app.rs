@@ -3,7 +3,6 @@
 //! Ingest and API have a runtime of their own: threads that spin in guests cannot
 //! hold up an acknowledgement.
 
-use std::future::IntoFuture;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -84,9 +83,11 @@ pub fn run(mut config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
         clock,
         runs_wake,
     };
+    // Before anybody is told: whoever reads the address may ask to stop at once.
+    let terminated = http_runtime.block_on(async { signal(SignalKind::terminate()) })?;
     writeln!(out, "listening on http://{address}")?;
     out.flush()?;
-    http_runtime.block_on(serve(listener, state))?;
+    http_runtime.block_on(serve(listener, state, terminated))?;
     tracing::info!("stopping: no new requests; finishing what was claimed");
     // Only fails when both loops are gone already.
     let _ = stop_work.send(true);
@@ -134,19 +135,15 @@ async fn resume(store: &Store, clock: &Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(listener: TcpListener, state: HttpState) -> anyhow::Result<()> {
-    let (stop, mut stopped) = watch::channel(false);
-    let app = http::router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let mut server = std::pin::pin!(
-        axum::serve(listener, app)
-            .with_graceful_shutdown(async move {
-                let _ = stopped.wait_for(|it| *it).await;
-            })
-            .into_future()
-    );
-    let mut terminated = signal(SignalKind::terminate())?;
+async fn serve(
+    listener: TcpListener,
+    state: HttpState,
+    mut terminated: Signal,
+) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let mut server = std::pin::pin!(http::serve(listener, http::router(state), stopped));
     tokio::select! {
-        served = &mut server => return Ok(served?),
+        () = &mut server => return Ok(()),
         _ = terminated.recv() => (),
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }

@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod body;
+mod connections;
 mod error;
 mod health;
 mod ingest;
@@ -29,6 +30,7 @@ use crate::model::id::{EventId, RunId};
 use crate::store::Store;
 
 pub use body::BODY_TIMEOUT;
+pub use connections::serve;
 
 /// The largest body of a request that is not a delivery.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
