@@ -16,6 +16,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -69,6 +70,9 @@ enum Command {
     /// Look at the tickets of the built-in desk.
     #[command(subcommand)]
     Ticket(ticket::TicketCommand),
+    /// Say who may ask the API.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Build and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -150,6 +154,7 @@ fn run(
         Command::Event(command) => event::run(command, &context, &mut output),
         Command::Run(command) => run::run(command, &context, &mut output),
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
+        Command::Token(command) => token::run(command, &context, &mut output),
         Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),
     }?;
     Ok(output.raw().flush()?)

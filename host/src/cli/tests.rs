@@ -1,5 +1,6 @@
 mod reading;
 mod send;
+mod token;
 
 use std::fs;
 use std::io;
