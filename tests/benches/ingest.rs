@@ -62,6 +62,23 @@ struct Sample {
     cost: Cost,
 }
 
+impl Sample {
+    fn line(&self) -> String {
+        let (name, connections) = (self.target.name(), self.connections);
+        let (rate, cpu_us, memory) = (self.per_second, self.cpu_us, self.cost.peak_mib);
+        let (p50, p99, max) = (self.p50_ms, self.p99_ms, self.max_ms);
+        let disturbed = if self.cost.is_disturbed() {
+            "  disturbed"
+        } else {
+            ""
+        };
+        format!(
+            "{connections:>4} connections  {name:<18} {rate:>8.0} acks/s  p50 {p50:>6.2}  p99 {p99:>6.2}  \
+             max {max:>6.1} ms  {cpu_us:>6.1} µs CPU each  {memory:>4.0} MiB{disturbed}",
+        )
+    }
+}
+
 fn main() -> Result<()> {
     if floors::serve_if_asked()? {
         return Ok(());
@@ -75,17 +92,7 @@ fn main() -> Result<()> {
             for target in Target::ALL {
                 let sample = measure(target, connections, &arguments)
                     .with_context(|| format!("{} with {connections} connections", target.name()))?;
-                println!(
-                    "round {round}  {:>4} connections  {:<18} {:>8.0} acks/s  p50 {:>6.2} ms  p99 {:>6.2} ms  max {:>6.1} ms  {:>5.1} µs CPU each  {:>4.0} MiB",
-                    connections,
-                    target.name(),
-                    sample.per_second,
-                    sample.p50_ms,
-                    sample.p99_ms,
-                    sample.max_ms,
-                    sample.cpu_us,
-                    sample.cost.peak_mib,
-                );
+                println!("round {round}  {}", sample.line());
                 samples.push(sample);
             }
         }
@@ -208,15 +215,10 @@ fn report(arguments: &Arguments, samples: &[Sample]) -> Report {
             }
         }
     }
-    for connections in arguments.connections.iter().copied() {
-        for target in Target::ALL {
-            let Some(last) = of(samples, target, connections).last() else {
-                continue;
-            };
-            report.limit(
-                format!("{}, {connections} connections", target.name()),
-                last.cost.shares(),
-            );
+    for target in Target::ALL {
+        if let Some(last) = of(samples, target, CONNECTIONS).last() {
+            let what = format!("{}, {CONNECTIONS} connections", target.name());
+            report.limit(what, last.cost.shares());
         }
     }
     let disturbed = samples.iter().filter(|it| it.cost.is_disturbed()).count();

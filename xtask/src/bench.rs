@@ -89,7 +89,7 @@ fn file(bench: &str) -> anyhow::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
-/// The figures that have a target.
+/// The figures that have a target, and what holds them back.
 fn summarise(lines: &[Value]) {
     let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
     command::step("targets: must, aim and what was measured");
@@ -104,6 +104,11 @@ fn summarise(lines: &[Value]) {
                 text(line, "verdict"),
             ));
         }
+    }
+    command::step("limits");
+    for line in lines.iter().filter(|it| it["by"].is_string()) {
+        let (bench, what) = (text(line, "bench"), text(line, "limit"));
+        say(&format!("{bench:<9} {what}: {}", text(line, "by")));
     }
 }
 

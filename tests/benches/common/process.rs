@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Ticks of a second in `/proc`: the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// A share of all cores. The kernel's own work for disk and network is about half of it.
-const DISTURBING: f64 = 0.12;
+/// A share of all cores. The kernel's own work for the disk takes a part of it.
+const DISTURBING: f64 = 0.1;
 
 /// The costs of a process and of the machine at one moment.
 pub struct Snapshot {
@@ -17,7 +17,14 @@ pub struct Snapshot {
     process_ticks: u64,
     threads: BTreeMap<String, u64>,
     generator_ticks: u64,
-    busy_ticks: u64,
+    machine: Machine,
+}
+
+/// Time that all cores spent, in ticks.
+struct Machine {
+    interrupts: u64,
+    /// With interrupts.
+    busy: u64,
 }
 
 /// What a stretch of time cost.
@@ -28,9 +35,11 @@ pub struct Cost {
     pub peak_mib: f64,
     /// Shares of one core, by the threads' names, largest first.
     pub threads: Vec<(String, f64)>,
-    /// Shares of all cores: the process, this process, everything else.
+    /// Shares of all cores: the process, this process, interrupts (which carry the network's
+    /// packets also on one machine, and belong to no process), everything else.
     pub server: f64,
     pub generator: f64,
+    pub interrupts: f64,
     pub others: f64,
 }
 
@@ -41,7 +50,7 @@ impl Snapshot {
             process_ticks: ticks(&format!("/proc/{pid}/stat"))?.1,
             threads: threads(pid)?,
             generator_ticks: ticks("/proc/self/stat")?.1,
-            busy_ticks: busy_ticks()?,
+            machine: machine()?,
         })
     }
 
@@ -52,7 +61,11 @@ impl Snapshot {
         let all_ticks = core_ticks * cores();
         let process = (now.process_ticks - self.process_ticks) as f64;
         let generator = (now.generator_ticks - self.generator_ticks) as f64;
-        let busy = now.busy_ticks.saturating_sub(self.busy_ticks) as f64;
+        let interrupts = now
+            .machine
+            .interrupts
+            .saturating_sub(self.machine.interrupts) as f64;
+        let busy = now.machine.busy.saturating_sub(self.machine.busy) as f64;
         let share = |(name, ticks): (&String, &u64)| {
             let before = self.threads.get(name).copied().unwrap_or(0);
             (
@@ -68,7 +81,8 @@ impl Snapshot {
             threads,
             server: process / all_ticks,
             generator: generator / all_ticks,
-            others: ((busy - process - generator) / all_ticks).max(0.0),
+            interrupts: interrupts / all_ticks,
+            others: ((busy - process - generator - interrupts) / all_ticks).max(0.0),
         })
     }
 }
@@ -82,7 +96,7 @@ impl Cost {
     /// Who used the cores, in one line.
     pub fn shares(&self) -> String {
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-        let idle = (1.0 - self.server - self.generator - self.others).max(0.0);
+        let idle = (1.0 - self.server - self.generator - self.interrupts - self.others).max(0.0);
         let threads = self
             .threads
             .iter()
@@ -92,11 +106,12 @@ impl Cost {
             .map(|(name, share)| format!("{name} {}", percent(*share)))
             .collect();
         format!(
-            "of {} cores: server {}, generator {}, other processes and the kernel's own {}, idle {}; \
+            "of {} cores: server {}, generator {}, interrupts {}, other work {}, idle {}; \
              threads, of one core: {}",
             cores(),
             percent(self.server),
             percent(self.generator),
+            percent(self.interrupts),
             percent(self.others),
             percent(idle),
             threads.join(", "),
@@ -134,8 +149,7 @@ fn threads(pid: u32) -> Result<BTreeMap<String, u64>> {
     Ok(threads)
 }
 
-/// Time that all cores were busy.
-fn busy_ticks() -> Result<u64> {
+fn machine() -> Result<Machine> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("an empty /proc/stat")?;
     let fields: Vec<u64> = line
@@ -143,14 +157,15 @@ fn busy_ticks() -> Result<u64> {
         .skip(1)
         .filter_map(|it| it.parse().ok())
         .collect();
-    // Without idle and iowait, and without guest time, which is in user time already.
-    Ok(fields
-        .iter()
-        .take(8)
-        .enumerate()
-        .filter(|(it, _)| !matches!(it, 3 | 4))
-        .map(|(_, ticks)| ticks)
-        .sum())
+    // proc_stat(5). Guest time is in user time already.
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = fields.as_slice() else {
+        bail!("a malformed /proc/stat");
+    };
+    let interrupts = irq + softirq;
+    Ok(Machine {
+        interrupts,
+        busy: user + nice + system + interrupts + steal,
+    })
 }
 
 fn peak_mib(pid: u32) -> Result<f64> {
