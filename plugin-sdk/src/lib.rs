@@ -63,6 +63,8 @@
 //! The same code runs natively, in tests: see [`testing`], and [`testing::check_fixtures`] for folders of events with
 //! the decisions that they must lead to.
 
+#[cfg(all(target_arch = "wasm32", feature = "arena"))]
+mod arena;
 mod event;
 mod types;
 

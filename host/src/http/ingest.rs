@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 use super::HttpState;
 use super::body;
@@ -23,7 +24,6 @@ use crate::model::id::{EventId, RunId};
 use crate::model::integration::Integration;
 use crate::model::time::TimestampMs;
 use crate::sources::{self, Delivery, EventIdentity, Identity, Rejection};
-use crate::store::StoreError;
 use crate::store::rejections::Rejected;
 
 /// The answer to a delivery that is on disk.
@@ -133,20 +133,29 @@ fn new_event(
 
 /// Keeps the event and wakes a worker, also when the sender hangs up meanwhile.
 async fn accept(state: &HttpState, event: NewEvent) -> Result<Accepted, ApiError> {
-    let (store, runs_wake) = (state.store.clone(), state.runs_wake.clone());
-    // A task of its own: this future is dropped when the sender hangs up, and between the
-    // commit and the wake-up that would leave a run lying until the next one comes. The
-    // task ends with the write, and the writer's queue bounds how many there are.
-    let kept = tokio::spawn(async move {
-        let accepted = store.accept(event).await?;
-        if !accepted.duplicate && !accepted.run_ids.is_empty() {
+    // The write goes on when this future is dropped, because the sender hung up; then nobody
+    // is left to see its end, and the worker is told before it.
+    let mut wake = WakeOnDrop(Some(&state.runs_wake));
+    let accepted = state.store.accept(event).await;
+    let queued = accepted
+        .as_ref()
+        .is_ok_and(|it| !it.duplicate && !it.run_ids.is_empty());
+    if !queued {
+        wake.0 = None;
+    }
+    Ok(accepted?)
+}
+
+/// Tells the worker that there may be something to do.
+struct WakeOnDrop<'a>(Option<&'a Notify>);
+
+impl Drop for WakeOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(wake) = self.0 {
             // Not `notify_waiters`, which is lost on a worker that is just about to wait.
-            runs_wake.notify_one();
+            wake.notify_one();
         }
-        Ok::<_, StoreError>(accepted)
-    });
-    // The task only ends early when the runtime does.
-    Ok(kept.await.map_err(|_| StoreError::Closed)??)
+    }
 }
 
 fn acknowledgement(state: &HttpState, accepted: Accepted) -> Acknowledgement {

@@ -23,8 +23,12 @@ const GUEST_STACK_BYTES: usize = 512 << 10;
 /// The stack that a guest and the host functions it calls share, in bytes.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 /// Memory that a slot keeps between guests, in bytes: about what a small guest touches.
-/// Less costs page faults, more costs clearing (measured; see `docs/decisions`).
+/// Less costs page faults, more costs clearing.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+/// The same for tables: giving one back to the system interrupts every thread of the process.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 192 << 10;
+/// The same for the stacks of guests.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
 /// Makes the engine: with pooled slots, or without where the address space does not allow them.
 pub(super) fn make() -> wasmtime::Result<Engine> {
@@ -68,7 +72,8 @@ fn pool() -> PoolingAllocationConfig {
         .max_memory_size(MEMORY_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(16 << 10)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(INSTANCES_MAX)
         .decommit_batch_size(16)
         .pagemap_scan(Enabled::Auto);

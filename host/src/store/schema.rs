@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::OpenError;
@@ -52,7 +53,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     };
     let connection = Connection::open(path).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    tune(&connection).map_err(sqlite)?;
     connection.execute_batch(PRAGMAS).map_err(sqlite)?;
     migrate(&connection, path)?;
     Ok(connection)
@@ -89,9 +90,17 @@ pub(super) fn reading_connection(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    tune(&connection)?;
     connection.execute_batch(READER_PRAGMAS)?;
     Ok(connection)
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Without the query planner's stability guarantee a statement is parsed again when another
+    // value is bound to it: every statement, at every run.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Makes sure that no other process serves this database, for as long as the file is held.
