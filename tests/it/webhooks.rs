@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use triage_tests::receiver::{Received, Reply};
+use triage_tests::wait::wait_until;
 use triage_tests::{Delivery, Folder, Host, Receiver, config};
 
 const ALLOW: &str = "[egress]\nallow = [\"127.0.0.1\"]\n";
@@ -114,6 +115,45 @@ fn a_webhook_is_the_same_at_every_attempt_but_for_its_time() {
         (&json!(200), &json!("seen"))
     );
     assert_eq!(event["state"], "delivered");
+}
+
+/// Where `actions` says how many requests may be under way.
+const REQUESTS_IN_FLIGHT_MAX: usize = 64;
+
+#[test]
+fn requests_under_way_are_bounded_although_more_are_due() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/hook", silent.local_addr().unwrap());
+    let destination = config::desk_and_webhook(&url, "timeout_ms = 30_000\n");
+    let mut host = Host::start(&format!("{ALLOW}{destination}"));
+    for number in 0..(2 * REQUESTS_IN_FLIGHT_MAX) {
+        host.accept(&Delivery::incident(&format!("flood-{number}")));
+    }
+    wait_until("every decision", || {
+        match host.list("/v1/runs?state=completed").len() {
+            all if all == 2 * REQUESTS_IN_FLIGHT_MAX => Ok(()),
+            some => Err(format!("{some} are decided")),
+        }
+    });
+    // After the start all of them are due at once.
+    host.kill();
+    while silent.accept().is_ok() {}
+    host.restart();
+    let mut under_way = Vec::new();
+    wait_until("as many requests as there may be", || {
+        while let Ok((connection, _)) = silent.accept() {
+            under_way.push(connection);
+        }
+        match under_way.len() {
+            REQUESTS_IN_FLIGHT_MAX.. => Ok(()),
+            few => Err(format!("{few} came in")),
+        }
+    });
+    while let Ok((connection, _)) = silent.accept() {
+        under_way.push(connection);
+    }
+    assert_eq!(under_way.len(), REQUESTS_IN_FLIGHT_MAX);
 }
 
 #[test]

@@ -23,9 +23,7 @@ use crate::model::policy::RetryPolicy;
 use crate::store::Store;
 use crate::store::actions::FinishedAction;
 
-/// Actions that are claimed together, and written together where they need no network.
-const ACTIONS_CLAIMED_MAX: usize = 256;
-/// Requests under way at the same time.
+/// Requests under way at the same time, and so actions that are claimed at once: each may need one.
 const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 /// How often the queue is looked at without a wake-up, in milliseconds.
 const POLL_MS: u64 = 1_000;
@@ -83,7 +81,7 @@ impl Actions {
             let claimed = if free == 0 {
                 Vec::new()
             } else {
-                self.claim().await
+                self.claim(free).await
             };
             let started = claimed.len();
             self.start(claimed, &mut requests).await;
@@ -198,12 +196,12 @@ impl Actions {
         }
     }
 
-    async fn claim(&self) -> Vec<ClaimedAction> {
+    async fn claim(&self, limit: usize) -> Vec<ClaimedAction> {
         let now = self.0.clock.now();
         match self
             .0
             .store
-            .claim_due_actions(now, now + LEASE_MS, ACTIONS_CLAIMED_MAX)
+            .claim_due_actions(now, now + LEASE_MS, limit)
             .await
         {
             Ok(claimed) => claimed,
