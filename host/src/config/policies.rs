@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::problem::Problems;
 use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
 use super::{destinations, raw, resolve, values};
-use crate::model::policy::{Grants, Limits, OnFailure, Policy};
+use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, OnFailure, Policy, WALL_MS_MAX};
 use crate::model::source::Source;
 use crate::model::trigger::Trigger;
 
@@ -20,8 +20,6 @@ const POLICIES_PER_TENANT_MAX: usize = 64;
 const SETTINGS_BYTES_MAX: usize = 64 << 10;
 
 const CPU_MS_MOST: u64 = 60_000;
-const WALL_MS_MOST: u64 = 300_000;
-const MEMORY_MB_MOST: u64 = 256;
 const CONCURRENCY_MOST: usize = 256;
 const HOST_CALL_KB_MOST: u64 = 16 << 10;
 const LOG_KB_MOST: u64 = 1 << 10;
@@ -29,7 +27,7 @@ const ACTIONS_MOST: usize = 256;
 const TOKENS_PER_DAY_MOST: u64 = 1_000_000_000_000;
 
 const _: () = assert!(
-    CPU_MS_MOST <= WALL_MS_MOST,
+    CPU_MS_MOST <= WALL_MS_MAX,
     "computing is a part of the time that passes"
 );
 
@@ -261,11 +259,11 @@ fn limits(setting: &str, table: Table, problems: &mut Problems) -> Limits {
         )
     };
     let cpu_ms = number("cpu_ms", raw.cpu_ms, CPU_MS_MOST, default.cpu_ms);
-    let wall_ms = number("wall_ms", raw.wall_ms, WALL_MS_MOST, default.wall_ms);
+    let wall_ms = number("wall_ms", raw.wall_ms, WALL_MS_MAX, default.wall_ms);
     let memory_mb = number(
         "memory_mb",
         raw.memory_mb,
-        MEMORY_MB_MOST,
+        MEMORY_MB_MAX,
         default.memory_bytes / mib,
     );
     let host_call_kb = number(

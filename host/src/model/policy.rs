@@ -45,6 +45,9 @@ pub struct Grants {
 /// The largest wall limit that a policy may be given, in milliseconds.
 pub const WALL_MS_MAX: u64 = 300_000;
 
+/// The largest linear memory that a policy may be given, in MiB; a guest's slot has room for it.
+pub const MEMORY_MB_MAX: u64 = 256;
+
 /// What one attempt may consume. Each stage (classify, triage) has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

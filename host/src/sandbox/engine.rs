@@ -9,8 +9,8 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
 };
 
-/// The largest linear memory that a policy may be given, in bytes.
-pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+use crate::model::policy::MEMORY_MB_MAX;
+
 /// Guests that can be alive at the same time.
 pub const INSTANCES_MAX: u32 = 256;
 /// How often a running guest is looked at, in milliseconds. Limits fire this much late.
@@ -69,7 +69,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_core_instances_per_component(16)
         .max_memories_per_component(1)
         .max_tables_per_component(8)
-        .max_memory_size(MEMORY_BYTES_MAX)
+        .max_memory_size((MEMORY_MB_MAX as usize) << 20)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-pub use engine::{INSTANCES_MAX, MEMORY_BYTES_MAX};
+pub use engine::INSTANCES_MAX;
 pub use evaluate::{Ended, Stage};
 pub use load::{LoadError, Plugin};
 
