@@ -27,7 +27,6 @@ use triage_host::model::event::Headers;
 use triage_host::model::id::{EventId, RunId};
 use triage_host::model::policy::Limits;
 use triage_host::model::run::{ClaimedEvent, ClaimedRun};
-use triage_host::model::source::Source;
 use triage_host::sandbox::{Ended, Plugin, Sandbox};
 use triage_plugin::Policy;
 use triage_plugin::testing::TestHost;
@@ -256,7 +255,7 @@ impl Bench {
                 seq: 1,
                 tenant: "default".to_owned(),
                 integration_id: "bench".to_owned(),
-                source: Source::Sentry,
+                source: "sentry".to_owned(),
                 event_type: "sentry.issue.created".to_owned(),
                 idempotency_key: "5d7d9a3f-1a6c-4f0a-8b1e-0c7c2f5e9d11".to_owned(),
                 received_at: TIME_MS,

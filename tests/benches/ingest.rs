@@ -108,7 +108,7 @@ fn measure(target: Target, connections: usize, arguments: &Arguments) -> Result<
         Target::Host => None,
         Target::HostWithPolicy => Some("github.issues.*"),
     };
-    let host = Host::start(Source::Github, triggers)?;
+    let host = Host::start(&Source::Github, triggers)?;
     let (sample, acknowledged) = load(target, &host.server, connections, Host::is_new, arguments)?;
     let database = host.database()?;
     let kept = count(&database, "SELECT count(*) FROM event")?;
@@ -146,7 +146,7 @@ fn load(
     check: Check,
     arguments: &Arguments,
 ) -> Result<(Sample, u64)> {
-    let mut requests = Requests::github(&Host::path(Source::Github), &github_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::github(&Host::path(&Source::Github), &github_issue(BODY_BYTES)?)?;
     let mut load = Load::connect(server.address, connections, check)?;
     let warm_up = load.saturate(&mut requests, arguments.warm_up())?;
     let before = Snapshot::take(server.pid())?;

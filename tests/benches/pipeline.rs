@@ -89,7 +89,7 @@ fn main() -> Result<()> {
 
 fn saturate(arguments: &Arguments) -> Result<Saturated> {
     let floor_per_second = floor(arguments)?;
-    let host = Host::start(Source::Sentry, Some("sentry.issue.created"))?;
+    let host = Host::start(&Source::Sentry, Some("sentry.issue.created"))?;
     let mut requests = requests()?;
     let mut load = Load::connect(host.server.address, CONNECTIONS, Host::is_new)?;
     let warm_up = load.saturate(&mut requests, arguments.warm_up())?.count;
@@ -154,7 +154,7 @@ fn floor(arguments: &Arguments) -> Result<f64> {
 }
 
 fn pace(arguments: &Arguments) -> Result<Paced> {
-    let host = Host::start(Source::Sentry, Some("sentry.issue.created"))?;
+    let host = Host::start(&Source::Sentry, Some("sentry.issue.created"))?;
     let mut requests = requests()?;
     let mut load = Load::connect(host.server.address, CONNECTIONS, Host::is_new)?;
     load.pace(&mut requests, PACE, arguments.warm_up())?;
@@ -187,7 +187,7 @@ fn ends(host: &Host, sent: &[Sent]) -> Result<(Latencies, Latencies)> {
 }
 
 fn requests() -> Result<Requests> {
-    Requests::sentry(&Host::path(Source::Sentry), &sentry_issue(BODY_BYTES)?)
+    Requests::sentry(&Host::path(&Source::Sentry), &sentry_issue(BODY_BYTES)?)
 }
 
 fn seconds(from: TimestampMs, until: TimestampMs) -> f64 {

@@ -103,7 +103,7 @@ fn every_sample_is_sent_as_its_provider_signs_it() {
         let sent = send(&host, &[source, sample.event, "--id", &id])
             .expect(0)
             .json();
-        if (sample.source, sample.event) != (Source::Slack, "url_verification") {
+        if (&sample.source, sample.event) != (&Source::Slack, "url_verification") {
             let again = send(&host, &[source, sample.event, "--id", &id])
                 .expect(0)
                 .json();

@@ -68,7 +68,7 @@ fn case(path: &Path) -> Option<Case> {
 
 /// TOML of a case's integration and policy.
 fn sections(plugin: &str, case: &Case) -> String {
-    let (name, source) = (&case.name, case.source);
+    let (name, source) = (&case.name, &case.source);
     let tenant = format!("tenant = \"{name}\"");
     let settings: toml::Table = serde_json::from_value(case.settings.clone()).unwrap();
     let settings = toml::to_string(&toml::Table::from_iter([(
@@ -114,7 +114,7 @@ fn destination(name: &str, kind: &str) -> String {
 fn delivery(case: &Case) -> Delivery {
     let event = case.event_type.split_once('.').unwrap().1;
     let mut delivery =
-        Delivery::new(case.source, event, &case.name, case.body.clone()).to(&case.name);
+        Delivery::new(&case.source, event, &case.name, case.body.clone()).to(&case.name);
     let signed: BTreeSet<String> = delivery
         .headers
         .iter()

@@ -43,7 +43,7 @@ fn check_payload(host: &Host, answer: &Value, body: &[u8]) {
 #[test]
 fn a_signed_delivery_of_every_source_is_kept_and_its_repeat_gets_the_same_answer() {
     let host = Host::start(&config::desk());
-    for source in Source::ALL {
+    for source in &Source::BUILT_IN {
         let delivery = ticketed(source, "first-1");
         let answer = host.accept(&delivery);
         check_acknowledgement(&host, &answer, false, 1);
@@ -80,7 +80,7 @@ fn a_signed_delivery_of_every_source_is_kept_and_its_repeat_gets_the_same_answer
 #[test]
 fn the_same_content_under_another_id_is_a_repeat_where_the_id_is_not_signed() {
     let host = Host::start("");
-    for (source, event) in [
+    for (source, event) in &[
         (Source::Sentry, "issue.created"),
         (Source::Github, "issues.opened"),
     ] {
@@ -99,7 +99,7 @@ fn the_same_content_under_another_id_is_a_repeat_where_the_id_is_not_signed() {
 #[test]
 fn what_is_signed_but_not_documented_is_kept_as_unparsable() {
     let host = Host::start(&config::desk());
-    for source in Source::ALL {
+    for source in &Source::BUILT_IN {
         let body = b"\xff\xfe neither JSON nor a form";
         let answer = host.accept(&Delivery::new(
             source,
@@ -111,7 +111,7 @@ fn what_is_signed_but_not_documented_is_kept_as_unparsable() {
             &host,
             &answer,
             false,
-            usize::from(source == Source::Sentry || source == Source::Stripe),
+            usize::from(*source == Source::Sentry || *source == Source::Stripe),
         );
         check_payload(&host, &answer, body);
         let event = host.json(&format!(

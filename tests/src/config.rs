@@ -1,5 +1,6 @@
 //! Pieces of configuration that many tests share.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use triage_host::model::secret::Secret;
@@ -11,8 +12,8 @@ use crate::binary;
 pub const RECEIVER_SECRET: &str = "whsec_dHJpYWdlIHRlc3QgcmVjZWl2ZXIga2V5ISE=";
 
 /// The secret with which a source's deliveries are signed; in the file as `env:TEST_GITHUB_SECRET`.
-pub fn secret(source: Source) -> Secret {
-    Secret::new(match source {
+pub fn secret(source: impl Borrow<Source>) -> Secret {
+    Secret::new(match source.borrow() {
         Source::Standard => "whsec_dHJpYWdlIHRlc3Qgc3RhbmRhcmQga2V5ISE=",
         Source::Stripe => "whsec_test_of_stripe_4f5c0b8e6c1d",
         Source::Sentry => "test-of-sentry-1d0a67c2",
@@ -23,8 +24,8 @@ pub fn secret(source: Source) -> Secret {
 
 /// The environment that [`integrations`] and [`webhook`] name.
 pub fn environment() -> Vec<(String, String)> {
-    let secrets = Source::ALL
-        .into_iter()
+    let secrets = Source::BUILT_IN
+        .iter()
         .map(|it| (variable(it), secret(it).expose().to_owned()));
     secrets
         .chain([(
@@ -36,14 +37,15 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// One integration for each source, `github-main` and so on.
 pub fn integrations() -> String {
-    Source::ALL
-        .into_iter()
+    Source::BUILT_IN
+        .iter()
         .map(|it| integration(&format!("{it}-main"), it, ""))
         .collect()
 }
 
 /// One integration, with further lines.
-pub fn integration(id: &str, source: Source, lines: &str) -> String {
+pub fn integration(id: &str, source: impl Borrow<Source>, lines: &str) -> String {
+    let source = source.borrow();
     let variable = variable(source);
     format!(
         "[[integration]]\nid = \"{id}\"\nsource = \"{source}\"\nsecrets = [\"env:{variable}\"]\n{lines}\n"
@@ -98,6 +100,6 @@ pub fn policy(name: &str, plugin: &str, triggers: &str, lines: &str) -> String {
     )
 }
 
-fn variable(source: Source) -> String {
+fn variable(source: &Source) -> String {
     format!("TEST_{}_SECRET", source.as_str().to_uppercase())
 }

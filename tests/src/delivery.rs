@@ -1,5 +1,7 @@
 //! Deliveries as the providers make them.
 
+use std::borrow::Borrow;
+
 use serde_json::json;
 use triage_host::clock::Clock;
 use triage_host::model::secret::Secret;
@@ -22,20 +24,26 @@ pub struct Delivery {
 
 impl Delivery {
     /// A body, signed now with the source's secret, for `{source}-main`.
-    pub fn new(source: Source, event: &str, id: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub fn new(
+        source: impl Borrow<Source>,
+        event: &str,
+        id: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> Self {
+        let source = source.borrow();
         Self::signed(source, event, id, body, &config::secret(source), now())
     }
 
     /// A body, signed with this secret at this time.
     pub fn signed(
-        source: Source,
+        source: impl Borrow<Source>,
         event: &str,
         id: &str,
         body: impl Into<Vec<u8>>,
         secret: &Secret,
         now: i64,
     ) -> Self {
-        let body = body.into();
+        let (source, body) = (source.borrow(), body.into());
         let mut headers = sources::sign(
             source,
             secret,
@@ -56,7 +64,8 @@ impl Delivery {
     }
 
     /// One of the bundled samples.
-    pub fn sample(source: Source, event: &str, id: &str) -> Self {
+    pub fn sample(source: impl Borrow<Source>, event: &str, id: &str) -> Self {
+        let source = source.borrow();
         Self::new(source, event, id, sample_body(source, event, id))
     }
 
@@ -88,7 +97,7 @@ impl Delivery {
 }
 
 /// What a source's events look like in tests: one that the bundled plugins open a ticket for.
-pub fn event_of(source: Source) -> &'static str {
+pub fn event_of(source: &Source) -> &'static str {
     match source {
         Source::Standard => "incident.triggered",
         Source::Sentry => "issue.created",
@@ -99,7 +108,8 @@ pub fn event_of(source: Source) -> &'static str {
 }
 
 /// A delivery of a source with this id, which the bundled plugins open one ticket for.
-pub fn ticketed(source: Source, id: &str) -> Delivery {
+pub fn ticketed(source: impl Borrow<Source>, id: &str) -> Delivery {
+    let source = source.borrow();
     match source {
         Source::Standard => Delivery::incident(id),
         Source::Sentry | Source::Stripe | Source::Github | Source::Slack => {
@@ -109,7 +119,8 @@ pub fn ticketed(source: Source, id: &str) -> Delivery {
 }
 
 /// A bundled sample's body.
-pub fn sample_body(source: Source, event: &str, id: &str) -> String {
+pub fn sample_body(source: impl Borrow<Source>, event: &str, id: &str) -> String {
+    let source = source.borrow();
     let sample =
         samples::find(source, event).unwrap_or_else(|| panic!("no sample {source} {event}"));
     samples::fill(sample.template, id, now())

@@ -62,7 +62,7 @@ struct Event<'a> {
     id: EventId,
     #[serde(rename = "type")]
     event_type: &'a str,
-    source: &'static str,
+    source: &'a str,
     integration_id: &'a str,
     idempotency_key: &'a str,
     occurred_at: Option<String>,
@@ -80,7 +80,7 @@ pub fn body(action: &ClaimedAction) -> Vec<u8> {
             event: Event {
                 id: event.id,
                 event_type: &event.event_type,
-                source: event.source.as_str(),
+                source: &event.source,
                 integration_id: &event.integration_id,
                 idempotency_key: &event.idempotency_key,
                 occurred_at: event.occurred_at.map(rfc3339),
@@ -111,7 +111,7 @@ pub fn headers(
         body,
         now,
     };
-    let mut headers = sources::sign(Source::Standard, secret, outgoing)?;
+    let mut headers = sources::sign(&Source::Standard, secret, outgoing)?;
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     headers.push(("idempotency-key".to_owned(), idempotency_key(action, id)));
     headers.push(("traceparent".to_owned(), traceparent(action)));

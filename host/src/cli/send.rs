@@ -88,9 +88,9 @@ pub(super) fn run(
         body: &delivery.body,
         now: context.clock.now(),
     };
-    let mut headers = sources::sign(integration.source, &secret, signed)
+    let mut headers = sources::sign(&integration.source, &secret, signed)
         .map_err(|error| Failure::Usage(format!("cannot sign: {error}")))?;
-    let content_type = content_type(integration.source, &delivery.body);
+    let content_type = content_type(&integration.source, &delivery.body);
     headers.push(("content-type".to_owned(), content_type.to_owned()));
     let request = Request {
         method: Method::Post,
@@ -108,7 +108,7 @@ pub(super) fn run(
 }
 
 fn delivery(arguments: &Arguments, context: &Context<'_>) -> Result<Delivery, Failure> {
-    let source = arguments.source;
+    let source = &arguments.source;
     let id = arguments.id.clone().unwrap_or_else(|| new_id(source));
     let name = arguments.name.clone().or_else(|| arguments.event.clone());
     let (event, body) = match (&arguments.file, &arguments.event) {
@@ -136,7 +136,7 @@ fn delivery(arguments: &Arguments, context: &Context<'_>) -> Result<Delivery, Fa
 }
 
 /// GitHub and Sentry name the event in a header, the others in the body.
-fn name_of_file(source: Source, name: Option<String>) -> Result<String, Failure> {
+fn name_of_file(source: &Source, name: Option<String>) -> Result<String, Failure> {
     match (source, name) {
         (_, Some(name)) => Ok(name),
         (Source::Standard | Source::Stripe | Source::Slack, None) => Ok(String::new()),
@@ -146,10 +146,10 @@ fn name_of_file(source: Source, name: Option<String>) -> Result<String, Failure>
     }
 }
 
-fn no_sample(source: Source, event: &str) -> Failure {
+fn no_sample(source: &Source, event: &str) -> Failure {
     let known: Vec<&str> = samples::all()
         .iter()
-        .filter(|it| it.source == source)
+        .filter(|it| it.source == *source)
         .map(|it| it.event)
         .collect();
     let known = known.join(", ");
@@ -164,12 +164,12 @@ fn integration(
     context: &Context<'_>,
 ) -> Result<(Config, Integration), Failure> {
     let config = context.server_config()?;
-    let source = arguments.source;
+    let source = &arguments.source;
     let of_source = || {
         config
             .integrations
             .values()
-            .filter(|it| it.source == source)
+            .filter(|it| it.source == *source)
     };
     let candidates: Vec<&str> = of_source().map(|it| it.id.as_str()).collect();
     let known = match candidates.as_slice() {
@@ -280,7 +280,7 @@ fn show(url: &Url, response: &Response, output: &mut Output<'_>) -> Result<(), F
     }
 }
 
-fn content_type(source: Source, body: &[u8]) -> &'static str {
+fn content_type(source: &Source, body: &[u8]) -> &'static str {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     match source {
         Source::Stripe if is_json => "application/json; charset=utf-8",
@@ -291,7 +291,7 @@ fn content_type(source: Source, body: &[u8]) -> &'static str {
 }
 
 /// A random id in the form of the source.
-fn new_id(source: Source) -> String {
+fn new_id(source: &Source) -> String {
     let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
     match source {
         Source::Github => uuid.hyphenated().to_string(),

@@ -175,7 +175,13 @@ fn integration(
         "standard, sentry, stripe, github or slack",
     );
     let source = source.and_then(|text| problems.take(at("source"), text.parse::<Source>()));
-    let secrets = secrets::list(&at("secrets"), raw.secrets, source, around, problems);
+    let secrets = secrets::list(
+        &at("secrets"),
+        raw.secrets,
+        source.as_ref(),
+        around,
+        problems,
+    );
     let body_bytes_max = match raw.body_limit {
         None => Some(BODY_BYTES_MAX),
         Some(text) => problems.take(

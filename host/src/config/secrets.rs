@@ -26,7 +26,7 @@ const FORM: &str = "write where it is, not what it is: `env:NAME` or `file:PATH`
 pub(super) fn list(
     setting: &str,
     value: Option<Value>,
-    source: Option<Source>,
+    source: Option<&Source>,
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Vec<Secret> {
@@ -69,7 +69,7 @@ pub(super) fn signing(
         // Standard Webhooks: without the prefix a hexadecimal or plain secret of another scheme
         // would pass as base64, and the receiver would never agree.
         if secret.expose().starts_with("whsec_") {
-            return checked(secret, Some(Source::Standard));
+            return checked(secret, Some(&Source::Standard));
         }
         Err(
             "the secret does not begin with `whsec_`: take the one that the receiver shows, \
@@ -80,7 +80,7 @@ pub(super) fn signing(
     problems.take(setting, secret)
 }
 
-fn checked(secret: Secret, source: Option<Source>) -> Result<Secret, String> {
+fn checked(secret: Secret, source: Option<&Source>) -> Result<Secret, String> {
     if let Some(source) = source {
         sources::check_secret(source, &secret).map_err(|error| error.to_string())?;
     }

@@ -102,8 +102,8 @@ fn identify(integration: &Integration, received: &Received) -> Result<Identity, 
         body: &received.body,
         received_at: received.at,
     };
-    let verified = sources::verify(integration.source, &integration.secrets, delivery)?;
-    Ok(sources::identify(&verified))
+    let verified = sources::verify(&integration.source, &integration.secrets, delivery)?;
+    Ok(sources::identify(&verified, &received.body))
 }
 
 fn new_event(
@@ -119,7 +119,7 @@ fn new_event(
         id: EventId::new(received.at),
         tenant: integration.tenant.clone(),
         integration_id: integration.id.clone(),
-        source: integration.source,
+        source: integration.source.as_str().to_owned(),
         policies: policies.map(|it| it.name.clone()).collect(),
         event_type: identity.event_type,
         idempotency_key: identity.idempotency_key,
@@ -179,7 +179,7 @@ fn rejected(
         at: received.at,
         tenant: integration.tenant.clone(),
         integration_id: integration.id.clone(),
-        source: integration.source,
+        source: integration.source.as_str().to_owned(),
         cause: rejection.cause(),
         detail: rejection.to_string(),
         remote: remote.map_or_else(|| "unknown".to_owned(), |it| it.ip().to_string()),

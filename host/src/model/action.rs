@@ -2,7 +2,6 @@
 
 use super::decision::{ActionContent, Classification};
 use super::id::{ActionId, EventId, RunId};
-use super::source::Source;
 use super::time::TimestampMs;
 
 /// An action that is about to be written with its decision.
@@ -60,8 +59,8 @@ pub struct ActionEvent {
     pub tenant: String,
     /// Where it came in.
     pub integration_id: String,
-    /// The kind of sender.
-    pub source: Source,
+    /// The name of the kind of sender, which may no longer be declared.
+    pub source: String,
     /// `{source}.{event}`.
     pub event_type: String,
     /// The sender's stable id.

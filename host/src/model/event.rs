@@ -1,7 +1,6 @@
 //! Deliveries and events.
 
 use super::id::{EventId, RunId};
-use super::source::Source;
 use super::time::TimestampMs;
 
 /// Request headers: names in lower case, in the order received.
@@ -30,8 +29,8 @@ pub struct NewEvent {
     pub tenant: String,
     /// The integration that it came in through.
     pub integration_id: String,
-    /// The kind of sender.
-    pub source: Source,
+    /// The name of the kind of sender, which may no longer be declared.
+    pub source: String,
     /// `{source}.{event}`.
     pub event_type: String,
     /// The sender's stable id for what it sent.

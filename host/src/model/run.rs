@@ -3,7 +3,6 @@
 use super::event::Headers;
 use super::id::{EventId, RunId};
 use super::outcome::Outcome;
-use super::source::Source;
 use super::time::TimestampMs;
 
 /// A run that a worker has claimed, with everything it needs to be evaluated.
@@ -38,8 +37,8 @@ pub struct ClaimedEvent {
     pub tenant: String,
     /// Where it came in.
     pub integration_id: String,
-    /// The kind of sender.
-    pub source: Source,
+    /// The name of the kind of sender, which may no longer be declared.
+    pub source: String,
     /// `{source}.{event}`.
     pub event_type: String,
     /// The sender's stable id.

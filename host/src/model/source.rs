@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A kind of sender. Names the scheme by which its deliveries are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Standard Webhooks 1.0.0 (<https://www.standardwebhooks.com>).
     Standard,
@@ -19,8 +19,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Every source, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [
+    /// The sources that are code, in the order in which lists show them.
+    pub const BUILT_IN: [Self; 5] = [
         Self::Standard,
         Self::Sentry,
         Self::Stripe,
@@ -29,7 +29,7 @@ impl Source {
     ];
 
     /// The name used in URLs, configuration and event types.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Standard => "standard",
             Self::Sentry => "sentry",
@@ -50,7 +50,7 @@ impl FromStr for Source {
     type Err = UnknownSource;
 
     fn from_str(text: &str) -> Result<Self, UnknownSource> {
-        Self::ALL
+        Self::BUILT_IN
             .into_iter()
             .find(|it| it.as_str() == text)
             .ok_or_else(|| UnknownSource(text.to_owned()))

@@ -30,7 +30,7 @@ pub(super) fn event<'a>(
         run_id: &names.run_id,
         tenant: &event.tenant,
         integration_id: &event.integration_id,
-        source: event.source.as_str(),
+        source: &event.source,
         event_type: &event.event_type,
         idempotency_key: &event.idempotency_key,
         ordering_key: None,

@@ -9,7 +9,6 @@ use crate::model::id::{EventId, RunId};
 use crate::model::outcome::Breach;
 use crate::model::policy::Limits;
 use crate::model::run::{ClaimedEvent, ClaimedRun};
-use crate::model::source::Source;
 
 const LIMITS: Limits = Limits {
     cpu_ms: 20,
@@ -66,7 +65,7 @@ fn run() -> ClaimedRun {
             seq: 1,
             tenant: "acme".to_owned(),
             integration_id: "i".to_owned(),
-            source: Source::Github,
+            source: "github".to_owned(),
             event_type: "github.push".to_owned(),
             idempotency_key: "k".to_owned(),
             received_at: 1_000,

@@ -72,9 +72,9 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the event header and the body's `action`, the key the delivery's id.
-pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
-    let event =
-        documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Github, delivery.body));
+pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
+    let event = documented(delivery, content)
+        .unwrap_or_else(|| payload::unparsable(&Source::Github, delivery.body));
     let content_key = ContentKey {
         key: mac::sha256_hex(&[delivery.body]),
         window_ms: Some(CONTENT_WINDOW_MS),
@@ -100,20 +100,20 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     ]
 }
 
-fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
+fn documented<'a>(delivery: Delivery<'a>, content: &'a [u8]) -> Option<EventIdentity> {
     let event = delivery.headers.get(EVENT)?;
     let id = delivery.headers.get(DELIVERY)?;
-    let json = if payload::is_object(delivery.body) {
-        Cow::Borrowed(payload::text(delivery.body)?)
+    let json = if payload::is_object(content) {
+        Cow::Borrowed(payload::text(content)?)
     } else {
-        payload::form_field(delivery.body, "payload")?
+        payload::form_field(content, "payload")?
     };
     let head: Head<'_> = payload::object(&json)?;
     let name = match &head.action {
         Some(action) => Cow::Owned(format!("{event}.{}", action.0)),
         None => Cow::Borrowed(event),
     };
-    let event = payload::event(Source::Github, &name, Some(id), delivery.body)?;
+    let event = payload::event(&Source::Github, &name, Some(id), delivery.body)?;
     let subject = head
         .comment
         .or(head.issue)

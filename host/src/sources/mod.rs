@@ -40,7 +40,7 @@ pub struct Delivery<'a> {
 /// A delivery whose signature has been checked. Only [`verify`] makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Verified<'a> {
-    source: Source,
+    source: &'a Source,
     delivery: Delivery<'a>,
     secret_index: usize,
 }
@@ -108,6 +108,8 @@ pub struct EventIdentity {
     pub idempotency_key: String,
     /// See [`ContentKey`].
     pub content_key: Option<ContentKey>,
+    /// What must be worked on in order, where the source says where to find it.
+    pub ordering_key: Option<String>,
     /// When it happened at the sender, where the payload says so.
     pub occurred_at: Option<TimestampMs>,
 }
@@ -126,7 +128,7 @@ pub struct Outgoing<'a> {
 }
 
 /// Checks a secret's form when the configuration is read, not at the first delivery.
-pub fn check_secret(source: Source, secret: &Secret) -> Result<(), BadSecret> {
+pub fn check_secret(source: &Source, secret: &Secret) -> Result<(), BadSecret> {
     match source {
         Source::Standard => standard::check_secret(secret),
         Source::Sentry | Source::Stripe | Source::Github | Source::Slack => {
@@ -140,7 +142,7 @@ pub fn check_secret(source: Source, secret: &Secret) -> Result<(), BadSecret> {
 
 /// Proves who sent a delivery, with any of the integration's live secrets.
 pub fn verify<'a>(
-    source: Source,
+    source: &'a Source,
     secrets: &[Secret],
     delivery: Delivery<'a>,
 ) -> Result<Verified<'a>, Rejection> {
@@ -159,20 +161,23 @@ pub fn verify<'a>(
 }
 
 /// Names a verified delivery and finds its idempotency key.
-pub fn identify(verified: &Verified<'_>) -> Identity {
+///
+/// `content` is the body to read: the one received, or what it inflates to. Keys made
+/// from content are made from the body received, which is what was signed.
+pub fn identify(verified: &Verified<'_>, content: &[u8]) -> Identity {
     let delivery = verified.delivery;
     match verified.source {
-        Source::Standard => Identity::Event(standard::identify(delivery)),
-        Source::Sentry => Identity::Event(sentry::identify(delivery)),
-        Source::Stripe => Identity::Event(stripe::identify(delivery)),
-        Source::Github => Identity::Event(github::identify(delivery)),
-        Source::Slack => slack::identify(delivery),
+        Source::Standard => Identity::Event(standard::identify(delivery, content)),
+        Source::Sentry => Identity::Event(sentry::identify(delivery, content)),
+        Source::Stripe => Identity::Event(stripe::identify(delivery, content)),
+        Source::Github => Identity::Event(github::identify(delivery, content)),
+        Source::Slack => slack::identify(delivery, content),
     }
 }
 
 /// Signs a body as the provider does: the headers of the request, without `content-type`.
 pub fn sign(
-    source: Source,
+    source: &Source,
     secret: &Secret,
     outgoing: Outgoing<'_>,
 ) -> Result<Vec<(String, String)>, BadSecret> {

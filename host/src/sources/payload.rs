@@ -69,23 +69,25 @@ pub fn rfc3339(raw: Raw<'_>) -> Option<TimestampMs> {
 /// An event with this name, unless the name is not fit to keep.
 ///
 /// Without an id, or with one that is not fit to keep, the body's hash is the key.
-pub fn event(source: Source, name: &str, id: Option<&str>, body: &[u8]) -> Option<EventIdentity> {
+pub fn event(source: &Source, name: &str, id: Option<&str>, body: &[u8]) -> Option<EventIdentity> {
     is_name(name).then(|| EventIdentity {
         event_type: format!("{source}.{name}"),
         idempotency_key: id
             .filter(|it| is_key(it))
             .map_or_else(|| sha256_hex(&[body]), str::to_owned),
         content_key: None,
+        ordering_key: None,
         occurred_at: None,
     })
 }
 
 /// A verified delivery that is not what its provider documents: kept all the same.
-pub fn unparsable(source: Source, body: &[u8]) -> EventIdentity {
+pub fn unparsable(source: &Source, body: &[u8]) -> EventIdentity {
     EventIdentity {
         event_type: format!("{source}.unparsable"),
         idempotency_key: sha256_hex(&[body]),
         content_key: None,
+        ordering_key: None,
         occurred_at: None,
     }
 }

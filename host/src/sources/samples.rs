@@ -7,7 +7,7 @@ use crate::model::source::Source;
 use crate::model::time::{TimestampMs, rfc3339};
 
 /// One bundled payload.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample {
     /// Who would send it.
     pub source: Source,
@@ -51,10 +51,10 @@ pub fn all() -> &'static [Sample] {
 }
 
 /// The sample of one event.
-pub fn find(source: Source, event: &str) -> Option<&'static Sample> {
+pub fn find(source: &Source, event: &str) -> Option<&'static Sample> {
     SAMPLES
         .iter()
-        .find(|it| it.source == source && it.event == event)
+        .find(|it| it.source == *source && it.event == event)
 }
 
 /// The payload with its placeholders filled in: `{{id}}`, `{{now}}` (RFC 3339) and `{{now_s}}` (seconds).

@@ -62,8 +62,9 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the resource header and the body's `action`, the key `Request-ID`.
-pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
-    documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Sentry, delivery.body))
+pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
+    documented(delivery, content)
+        .unwrap_or_else(|| payload::unparsable(&Source::Sentry, delivery.body))
 }
 
 /// Makes the four headers that a receiver reads.
@@ -84,12 +85,12 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     ]
 }
 
-fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
+fn documented(delivery: Delivery<'_>, content: &[u8]) -> Option<EventIdentity> {
     let resource = delivery.headers.get(RESOURCE)?;
     let id = delivery.headers.get(REQUEST_ID)?;
-    let head: Head<'_> = payload::object(payload::text(delivery.body)?)?;
+    let head: Head<'_> = payload::object(payload::text(content)?)?;
     let name = format!("{resource}.{}", head.action);
-    let event = payload::event(Source::Sentry, &name, Some(id), delivery.body)?;
+    let event = payload::event(&Source::Sentry, &name, Some(id), delivery.body)?;
     let occurrence = head.data.and_then(|it| it.event.or(it.error));
     Some(EventIdentity {
         // Sentry makes a new `Request-ID` when it tries again, so the content must tell the repeat.

@@ -66,13 +66,14 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// Names an event, a command or an interaction, or finds the challenge.
-pub fn identify(delivery: Delivery<'_>) -> Identity {
-    let documented = if payload::is_object(delivery.body) {
-        from_json(delivery.body)
+pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> Identity {
+    let documented = if payload::is_object(content) {
+        from_json(delivery.body, content)
     } else {
-        from_form(delivery.body).map(Identity::Event)
+        from_form(delivery.body, content).map(Identity::Event)
     };
-    documented.unwrap_or_else(|| Identity::Event(payload::unparsable(Source::Slack, delivery.body)))
+    documented
+        .unwrap_or_else(|| Identity::Event(payload::unparsable(&Source::Slack, delivery.body)))
 }
 
 /// Makes the two headers. The delivery's id stands in the body.
@@ -86,17 +87,17 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     ]
 }
 
-fn from_json(body: &[u8]) -> Option<Identity> {
-    let head: Head<'_> = payload::object(payload::text(body)?)?;
+fn from_json(body: &[u8], content: &[u8]) -> Option<Identity> {
+    let head: Head<'_> = payload::object(payload::text(content)?)?;
     let event = match &*head.name.0 {
         "url_verification" => return Some(Identity::Challenge(head.challenge?.0.into_owned())),
         "event_callback" => payload::event(
-            Source::Slack,
+            &Source::Slack,
             &head.event?.name.0,
             Some(&head.event_id?.0),
             body,
         )?,
-        name @ "app_rate_limited" => payload::event(Source::Slack, name, None, body)?,
+        name @ "app_rate_limited" => payload::event(&Source::Slack, name, None, body)?,
         _ => return None,
     };
     Some(Identity::Event(EventIdentity {
@@ -106,13 +107,13 @@ fn from_json(body: &[u8]) -> Option<Identity> {
 }
 
 /// A slash command, or an interaction with its JSON in `payload`. Slack sends neither twice.
-fn from_form(body: &[u8]) -> Option<EventIdentity> {
-    if payload::form_field(body, "command").is_some() {
-        let trigger_id = payload::form_field(body, "trigger_id");
-        return payload::event(Source::Slack, "command", trigger_id.as_deref(), body);
+fn from_form(body: &[u8], content: &[u8]) -> Option<EventIdentity> {
+    if payload::form_field(content, "command").is_some() {
+        let trigger_id = payload::form_field(content, "trigger_id");
+        return payload::event(&Source::Slack, "command", trigger_id.as_deref(), body);
     }
-    let json = payload::form_field(body, "payload")?;
+    let json = payload::form_field(content, "payload")?;
     let interaction: Interaction<'_> = payload::object(&json)?;
     let trigger_id = interaction.trigger_id.as_ref().map(|it| &*it.0);
-    payload::event(Source::Slack, &interaction.name.0, trigger_id, body)
+    payload::event(&Source::Slack, &interaction.name.0, trigger_id, body)
 }

@@ -80,8 +80,9 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the body's `type`, the key the signed id.
-pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
-    documented(delivery).unwrap_or_else(|| payload::unparsable(Source::Standard, delivery.body))
+pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
+    documented(delivery, content)
+        .unwrap_or_else(|| payload::unparsable(&Source::Standard, delivery.body))
 }
 
 /// Makes the three headers. The id must not hold a dot.
@@ -99,14 +100,14 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Result<Vec<(String, Stri
     Ok(NAMES.map(str::to_owned).into_iter().zip(values).collect())
 }
 
-fn documented(delivery: Delivery<'_>) -> Option<EventIdentity> {
+fn documented(delivery: Delivery<'_>, content: &[u8]) -> Option<EventIdentity> {
     let [id, timestamp, _] = names(delivery.headers);
-    let head: Head<'_> = payload::object(payload::text(delivery.body)?)?;
+    let head: Head<'_> = payload::object(payload::text(content)?)?;
     // The specification puts the name in the body; some senders only set this unsigned header.
     let fallback = || delivery.headers.get("webhook-event").map(Cow::Borrowed);
     let name = head.name.map(|it| it.0).or_else(fallback)?;
     let event = payload::event(
-        Source::Standard,
+        &Source::Standard,
         &name,
         delivery.headers.get(id),
         delivery.body,

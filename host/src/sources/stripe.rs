@@ -43,8 +43,9 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the body's `type`, the key its `id`.
-pub fn identify(delivery: Delivery<'_>) -> EventIdentity {
-    documented(delivery.body).unwrap_or_else(|| payload::unparsable(Source::Stripe, delivery.body))
+pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
+    documented(delivery, content)
+        .unwrap_or_else(|| payload::unparsable(&Source::Stripe, delivery.body))
 }
 
 /// Makes the one header. The delivery's id stands in the body.
@@ -58,9 +59,9 @@ pub fn sign(secret: &Secret, outgoing: Outgoing<'_>) -> Vec<(String, String)> {
     )]
 }
 
-fn documented(body: &[u8]) -> Option<EventIdentity> {
-    let head: Head<'_> = payload::object(payload::text(body)?)?;
-    let event = payload::event(Source::Stripe, &head.name, Some(&head.id), body)?;
+fn documented(delivery: Delivery<'_>, content: &[u8]) -> Option<EventIdentity> {
+    let head: Head<'_> = payload::object(payload::text(content)?)?;
+    let event = payload::event(&Source::Stripe, &head.name, Some(&head.id), delivery.body)?;
     // Seconds in a snapshot event, RFC 3339 in a thin one.
     let occurred_at = head
         .created

@@ -171,7 +171,7 @@ fn claimed_action(row: &Row<'_>) -> Result<ClaimedAction, StoreError> {
             id: row::id(row, "event_id")?,
             tenant: row.get("tenant")?,
             integration_id: row.get("integration_id")?,
-            source: row::word(&row.get::<_, String>("source")?, "event source")?,
+            source: row.get("source")?,
             event_type: row.get("event_type")?,
             idempotency_key: row.get("event_key")?,
             received_at: row.get("received_at")?,

@@ -148,7 +148,7 @@ fn insert_event(
         ":id": event.id.to_bytes(),
         ":tenant": event.tenant,
         ":integration_id": event.integration_id,
-        ":source": event.source.as_str(),
+        ":source": event.source,
         ":event_type": event.event_type,
         ":idempotency_key": event.idempotency_key,
         ":received_at": event.received_at,

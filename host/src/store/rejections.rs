@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::views::{At, Page, PageRequest};
 use super::{Store, StoreError};
-use crate::model::source::Source;
 use crate::model::time::TimestampMs;
 
 /// Rejections that are kept.
@@ -47,7 +46,7 @@ pub struct Rejected {
     /// The integration that it came in through.
     pub integration_id: String,
     /// The kind of sender.
-    pub source: Source,
+    pub source: String,
     /// Why, as a stable name.
     pub cause: &'static str,
     /// Why, for a person.
@@ -160,7 +159,7 @@ fn insert(tx: &Connection, rejected: &Rejected) -> Result<(), StoreError> {
         ":at": rejected.at,
         ":tenant": rejected.tenant,
         ":integration_id": rejected.integration_id,
-        ":source": rejected.source.as_str(),
+        ":source": rejected.source,
         ":cause": rejected.cause,
         ":detail": rejected.detail,
         ":remote": rejected.remote,

@@ -195,7 +195,7 @@ fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
             seq: row.get("event_seq")?,
             tenant: row.get("tenant")?,
             integration_id: row.get("integration_id")?,
-            source: row::word(&row.get::<_, String>("source")?, "event source")?,
+            source: row.get("source")?,
             event_type: row.get("event_type")?,
             idempotency_key: row.get("idempotency_key")?,
             received_at: row.get("received_at")?,

@@ -20,7 +20,6 @@ use tempfile::TempDir;
 use super::{Store, StoreError};
 use crate::model::event::{ContentKey, Headers, NewEvent};
 use crate::model::id::EventId;
-use crate::model::source::Source;
 use crate::model::time::TimestampMs;
 
 pub const NOW: TimestampMs = 1_795_248_000_000;
@@ -144,7 +143,7 @@ fn event(integration_id: &str, key: &str, now: TimestampMs) -> NewEvent {
         id: EventId::new(now),
         tenant: "acme".to_owned(),
         integration_id: integration_id.to_owned(),
-        source: Source::Github,
+        source: "github".to_owned(),
         event_type: "github.issues.opened".to_owned(),
         idempotency_key: key.to_owned(),
         content_key: None,

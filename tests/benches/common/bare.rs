@@ -174,7 +174,7 @@ fn event<'a>(run: &'a ClaimedRun, headers: &'a [(&'a str, &'a str)]) -> types::E
         run_id: "run_019b76da800070008000000000000000",
         tenant: &event.tenant,
         integration_id: &event.integration_id,
-        source: event.source.as_str(),
+        source: &event.source,
         event_type: &event.event_type,
         idempotency_key: &event.idempotency_key,
         ordering_key: None,

@@ -31,7 +31,7 @@ pub struct Host {
 
 impl Host {
     /// Starts with one integration, and where `triggers` are given a policy that opens a ticket for each event.
-    pub fn start(source: Source, triggers: Option<&str>) -> Result<Self> {
+    pub fn start(source: &Source, triggers: Option<&str>) -> Result<Self> {
         let folder = folder()?;
         let mut config = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\ndatabase = \"triage.db\"\n\
@@ -58,7 +58,7 @@ impl Host {
     }
 
     /// Where a source's deliveries go.
-    pub fn path(source: Source) -> String {
+    pub fn path(source: &Source) -> String {
         format!("/v1/webhooks/{source}/{INTEGRATION}")
     }
 

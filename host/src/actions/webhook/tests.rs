@@ -39,7 +39,7 @@ fn action(attempt: u32) -> ClaimedAction {
             id: EventId::from_bytes([1; 16]),
             tenant: "acme".to_owned(),
             integration_id: "github-main".to_owned(),
-            source: Source::Github,
+            source: "github".to_owned(),
             event_type: "github.issues.opened".to_owned(),
             idempotency_key: "72d3162e-cc78".to_owned(),
             received_at: 1_731_705_121_000,

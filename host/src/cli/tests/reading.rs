@@ -6,7 +6,6 @@ use crate::model::event::{Headers, NewEvent};
 use crate::model::id::{ActionId, EventId};
 use crate::model::outcome::{Breach, Outcome};
 use crate::model::run::{Completion, Evaluation, LogLine};
-use crate::model::source::Source;
 use crate::store::actions::FinishedAction;
 use crate::store::runs::FinishedAttempt;
 
@@ -21,7 +20,7 @@ fn event(number: u8, policies: &[&str]) -> NewEvent {
         id: EventId::from_bytes(id),
         tenant: "acme".to_owned(),
         integration_id: "github-main".to_owned(),
-        source: Source::Github,
+        source: "github".to_owned(),
         event_type: "github.issues.opened".to_owned(),
         idempotency_key: format!("delivery-{number}"),
         content_key: None,

@@ -7,6 +7,7 @@ mod overload;
 mod pages;
 mod slow;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -131,16 +132,24 @@ impl TestHost {
     }
 
     /// Posts one of the bundled samples, signed as its sender would.
-    pub async fn deliver(&self, source: Source, id: &str) -> Answer {
+    pub async fn deliver(&self, source: impl Borrow<Source>, id: &str) -> Answer {
         self.send(self.delivery(source, id)).await
     }
 
-    pub fn delivery(&self, source: Source, id: &str) -> Request<Body> {
+    pub fn delivery(&self, source: impl Borrow<Source>, id: &str) -> Request<Body> {
+        let source = source.borrow();
         let body = sample(source, id, self.now());
         self.signed(source, id, SECRET, &body)
     }
 
-    pub fn signed(&self, source: Source, id: &str, secret: &str, body: &str) -> Request<Body> {
+    pub fn signed(
+        &self,
+        source: impl Borrow<Source>,
+        id: &str,
+        secret: &str,
+        body: &str,
+    ) -> Request<Body> {
+        let source = source.borrow();
         let mut request = Request::post(format!("/v1/webhooks/{source}/acme-{source}"));
         for (name, value) in self.signature(source, id, secret, body) {
             request = request.header(name, value);
@@ -153,18 +162,18 @@ impl TestHost {
 
     pub fn signature(
         &self,
-        source: Source,
+        source: impl Borrow<Source>,
         id: &str,
         secret: &str,
         body: &str,
     ) -> Vec<(String, String)> {
         let outgoing = Outgoing {
-            event: event(source),
+            event: event(source.borrow()),
             id,
             body: body.as_bytes(),
             now: self.now(),
         };
-        sources::sign(source, &Secret::new(secret), outgoing).unwrap()
+        sources::sign(source.borrow(), &Secret::new(secret), outgoing).unwrap()
     }
 
     pub async fn token(&self, tenant: Option<&str>, role: Role) -> String {
@@ -208,7 +217,7 @@ impl TestHost {
 }
 
 /// The event that [`sample`] is.
-pub fn event(source: Source) -> &'static str {
+pub fn event(source: &Source) -> &'static str {
     match source {
         Source::Standard => "incident.opened",
         Source::Sentry => "issue.created",
@@ -218,7 +227,8 @@ pub fn event(source: Source) -> &'static str {
     }
 }
 
-pub fn sample(source: Source, id: &str, now: TimestampMs) -> String {
+pub fn sample(source: impl Borrow<Source>, id: &str, now: TimestampMs) -> String {
+    let source = source.borrow();
     samples::fill(
         samples::find(source, event(source)).unwrap().template,
         id,
@@ -227,7 +237,7 @@ pub fn sample(source: Source, id: &str, now: TimestampMs) -> String {
 }
 
 fn config(public_url: &str, database: std::path::PathBuf) -> Config {
-    let integrations = Source::ALL
+    let integrations = Source::BUILT_IN
         .map(|source| integration("acme", source))
         .into_iter()
         .chain([integration("globex", Source::Github)]);

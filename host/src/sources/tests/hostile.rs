@@ -43,7 +43,7 @@ fn check_refused(body: &[u8]) {
 
 #[track_caller]
 fn check_accepted(body: &[u8]) {
-    for (source, pairs) in SOURCES {
+    for (source, pairs) in &SOURCES {
         assert_ne!(
             event(source, pairs, body).event_type,
             format!("{source}.unparsable")

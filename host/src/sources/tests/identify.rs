@@ -34,7 +34,7 @@ fn check(source: Source, pairs: Pairs<'_>, body: &str, event_type: &str, key: &s
 
 #[track_caller]
 fn check_time(source: Source, pairs: Pairs<'_>, body: &str, expected: Option<TimestampMs>) {
-    let event = event(source, pairs, body.as_bytes());
+    let event = event(&source, pairs, body.as_bytes());
     assert_eq!(event.occurred_at, expected, "{body}");
     // A time of another form does not make the event another one.
     assert_ne!(event.event_type, format!("{source}.unparsable"), "{body}");

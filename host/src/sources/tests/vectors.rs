@@ -110,7 +110,7 @@ fn standard_vectors_are_what_we_sign() {
             now: vector.timestamp * 1000,
         };
         let headers =
-            Headers(sign(Source::Standard, &Secret::new(vector.secret), outgoing).unwrap());
+            Headers(sign(&Source::Standard, &Secret::new(vector.secret), outgoing).unwrap());
         assert_eq!(headers.get("webhook-signature"), Some(vector.signature));
     }
 }
@@ -175,14 +175,14 @@ fn standard_secrets_are_accepted_without_prefix_and_padding() {
     ];
     for secret in unpadded {
         let secret = Secret::new(format!("whsec_{secret}"));
-        assert_eq!(check_secret(Source::Standard, &secret), Ok(()));
+        assert_eq!(check_secret(&Source::Standard, &secret), Ok(()));
         let outgoing = Outgoing {
             event: "",
             id: "msg_1",
             body: b"{}",
             now: NOW,
         };
-        let headers = Headers(sign(Source::Standard, &secret, outgoing).unwrap());
+        let headers = Headers(sign(&Source::Standard, &secret, outgoing).unwrap());
         assert_eq!(
             outcome(Source::Standard, &[secret.expose()], &headers, b"{}", NOW),
             Ok(0)
@@ -201,11 +201,11 @@ fn secrets_that_cannot_sign_are_refused() {
         "not base64",
     ] {
         assert!(
-            check_secret(Source::Standard, &Secret::new(secret)).is_err(),
+            check_secret(&Source::Standard, &Secret::new(secret)).is_err(),
             "{secret:?}"
         );
     }
-    for source in Source::ALL {
+    for source in &Source::BUILT_IN {
         assert!(check_secret(source, &Secret::new("")).is_err());
         assert_eq!(check_secret(source, &Secret::new(SECRET)), Ok(()));
     }

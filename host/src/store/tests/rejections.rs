@@ -1,7 +1,6 @@
 //! Rejections: the newest ones, and never instead of an event.
 
 use super::{NOW, TestStore, event, poll};
-use crate::model::source::Source;
 use crate::store::rejections::{REJECTIONS_MAX, REJECTIONS_WAITING_MAX, Rejected};
 use crate::store::views::PageRequest;
 
@@ -10,7 +9,7 @@ fn rejected(number: i64, tenant: &str) -> Rejected {
         at: NOW + number,
         tenant: tenant.to_owned(),
         integration_id: "int".to_owned(),
-        source: Source::Github,
+        source: "github".to_owned(),
         cause: "signature_mismatch",
         detail: "no live secret makes this signature".to_owned(),
         remote: "192.0.2.1".to_owned(),

@@ -9,7 +9,6 @@ use crate::model::integration::WebhookDestination;
 use crate::model::policy::{Grants, Limits, OnFailure, RetryPolicy};
 use crate::model::run::ClaimedEvent;
 use crate::model::secret::Secret;
-use crate::model::source::Source;
 
 fn policy() -> Policy {
     let destinations = ["desk", "oncall", "gone"].map(str::to_owned).into();
@@ -61,7 +60,7 @@ fn run() -> ClaimedRun {
             seq: 1,
             tenant: "acme".to_owned(),
             integration_id: "i".to_owned(),
-            source: Source::Stripe,
+            source: "stripe".to_owned(),
             event_type: "stripe.charge.failed".to_owned(),
             idempotency_key: "evt_1".to_owned(),
             received_at: 0,
