@@ -18,9 +18,8 @@ use tokio::time::timeout;
 use crate::actions::Actions;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::egress::Egress;
 use crate::http::{self, HttpState};
-use crate::registry::Registry;
+use crate::live::{Live, Setup};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::worker::Worker;
@@ -36,12 +35,11 @@ const HTTP_THREADS: usize = 2;
 ///
 /// # Errors
 /// When a plugin, the database or the address cannot be used.
-pub fn run(mut config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let clock = Clock::System;
     let sandbox = Sandbox::new()?;
-    let registry = Registry::load(&sandbox, &config)?;
-    let egress = Egress::new(config.egress_allow.clone())?;
-    let store = Store::open(&config.database)?;
+    let mut setup = Setup::load(config, &sandbox, None)?;
+    let store = Store::open(&setup.config.database)?;
     let http_runtime = runtime("http", HTTP_THREADS)?;
     let work_runtime = runtime(
         "worker",
@@ -49,36 +47,29 @@ pub fn run(mut config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
     )?;
 
     let listener = http_runtime
-        .block_on(TcpListener::bind(config.listen))
-        .with_context(|| format!("server.listen: cannot listen on {}", config.listen))?;
+        .block_on(TcpListener::bind(setup.config.listen))
+        .with_context(|| format!("server.listen: cannot listen on {}", setup.config.listen))?;
     let address = listener.local_addr()?;
-    tell_port(&mut config, address);
-    let config = Arc::new(config);
+    tell_port(&mut setup.config, address);
+    let live = Arc::new(Live::new(setup));
     http_runtime.block_on(resume(&store, &clock))?;
 
     let (runs_wake, actions_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (stop_work, work_stopped) = watch::channel(false);
     let worker = Worker::new(
-        config.clone(),
+        live.clone(),
         store.clone(),
-        registry,
         sandbox,
         clock.clone(),
         runs_wake.clone(),
         actions_wake.clone(),
     );
-    let actions = Actions::new(
-        config.clone(),
-        store.clone(),
-        egress,
-        clock.clone(),
-        actions_wake,
-    );
+    let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
     let working = work_runtime.spawn(worker.run(work_stopped.clone()));
     let acting = work_runtime.spawn(actions.run(work_stopped));
 
     let state = HttpState {
-        config,
+        live,
         store,
         clock,
         runs_wake,

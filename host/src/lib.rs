@@ -8,12 +8,13 @@
 //!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
 //! 4. [`actions`] carries out what a decision asked for, through [`egress`].
 //!
-//! [`app`] builds all of it; [`model`] holds the nouns that they share.
+//! [`app`] builds all of it, [`live`] holds the settings in force; [`model`] holds the nouns that they share.
 
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod live;
 pub mod model;
 
 // The order of data. Blank lines keep it: a formatter sorts what stands together.

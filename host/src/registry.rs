@@ -20,8 +20,14 @@ pub struct Deployed {
     pub triager: Option<Arc<Plugin>>,
 }
 
-/// The loaded plugins of every policy.
-pub struct Registry(HashMap<String, Deployed>);
+/// The loaded plugins.
+#[derive(Default)]
+pub struct Registry {
+    // By name, those of no policy included.
+    plugins: BTreeMap<String, Arc<Plugin>>,
+    // By policy.
+    deployed: HashMap<String, Deployed>,
+}
 
 /// Everything that is wrong with the configured plugins.
 #[derive(Debug)]
@@ -36,30 +42,19 @@ impl fmt::Display for PluginProblems {
 impl std::error::Error for PluginProblems {}
 
 impl Registry {
-    /// Loads the plugins that the configuration's policies name. Blocks while they compile.
+    /// Loads the plugins that the configuration names. Blocks while they compile.
+    ///
+    /// A plugin of which `previous` has the same bytes is not compiled again.
     ///
     /// # Errors
     /// All problems at once, each with the setting's name.
-    pub fn load(sandbox: &Sandbox, config: &Config) -> Result<Self, PluginProblems> {
+    pub fn load(
+        sandbox: &Sandbox,
+        config: &Config,
+        previous: Option<&Self>,
+    ) -> Result<Self, PluginProblems> {
         let mut problems = Vec::new();
-        let mut plugins: BTreeMap<&str, Arc<Plugin>> = BTreeMap::new();
-        for (name, path) in &config.plugins {
-            match sandbox.load_file(path) {
-                Ok(plugin) => {
-                    tracing::info!(plugin = name, digest = plugin.digest, "plugin loaded");
-                    plugins.insert(name, Arc::new(plugin));
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error)
-                        .map(|it| format!(": {it}"))
-                        .unwrap_or_default();
-                    problems.push(format!(
-                        "plugins.{name}: {}: {error}{cause}",
-                        path.display()
-                    ));
-                }
-            }
-        }
+        let plugins = load_plugins(sandbox, config, previous, &mut problems);
         let mut deployed = HashMap::new();
         for policy in &config.policies {
             let classifier = policy
@@ -102,7 +97,7 @@ impl Registry {
             );
         }
         if problems.is_empty() {
-            Ok(Self(deployed))
+            Ok(Self { plugins, deployed })
         } else {
             Err(PluginProblems(problems))
         }
@@ -110,6 +105,45 @@ impl Registry {
 
     /// The plugins of a policy, if it is configured.
     pub fn deployed(&self, policy: &str) -> Option<&Deployed> {
-        self.0.get(policy)
+        self.deployed.get(policy)
     }
+
+    /// The version of every plugin: name and digest.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plugins
+            .iter()
+            .map(|(name, plugin)| (name.as_str(), plugin.digest.as_str()))
+    }
+}
+
+fn load_plugins(
+    sandbox: &Sandbox,
+    config: &Config,
+    previous: Option<&Registry>,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, Arc<Plugin>> {
+    let known: Vec<Arc<Plugin>> = previous
+        .map(|it| it.plugins.values().cloned().collect())
+        .unwrap_or_default();
+    let mut plugins = BTreeMap::new();
+    for (name, path) in &config.plugins {
+        match sandbox.load_file(path, &known) {
+            Ok(plugin) => {
+                if !known.iter().any(|it| Arc::ptr_eq(it, &plugin)) {
+                    tracing::info!(plugin = name, digest = plugin.digest, "plugin loaded");
+                }
+                plugins.insert(name.clone(), plugin);
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error)
+                    .map(|it| format!(": {it}"))
+                    .unwrap_or_default();
+                problems.push(format!(
+                    "plugins.{name}: {}: {error}{cause}",
+                    path.display()
+                ));
+            }
+        }
+    }
+    plugins
 }

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::egress::{Egress, Method, Request, TIMEOUT_MAX};
 use crate::lifecycle::{self, Attempt};
+use crate::live::{Live, Setup};
 use crate::model::action::{ClaimedAction, Delivered, Receipt};
 use crate::model::integration::{Destination, WebhookDestination};
 use crate::model::policy::RetryPolicy;
@@ -45,26 +45,18 @@ const _: () = assert!(
 pub struct Actions(Arc<Shared>);
 
 struct Shared {
-    config: Arc<Config>,
+    live: Arc<Live>,
     store: Store,
-    egress: Egress,
     clock: Clock,
     wake: Arc<Notify>,
 }
 
 impl Actions {
     /// Carries out actions when woken by `wake`.
-    pub fn new(
-        config: Arc<Config>,
-        store: Store,
-        egress: Egress,
-        clock: Clock,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub fn new(live: Arc<Live>, store: Store, clock: Clock, wake: Arc<Notify>) -> Self {
         Self(Arc::new(Shared {
-            config,
+            live,
             store,
-            egress,
             clock,
             wake,
         }))
@@ -104,24 +96,27 @@ impl Actions {
 
     /// Performs what needs no network at once and together; starts the rest.
     async fn start(&self, claimed: Vec<ClaimedAction>, requests: &mut JoinSet<()>) {
+        let setup = self.0.live.current();
         let mut at_once = Vec::new();
         for action in claimed {
             let started_at = self.0.clock.now();
-            match self.0.config.destinations.get(&action.destination) {
+            match setup.config.destinations.get(&action.destination) {
                 Some(Destination::Ticket) => {
                     at_once.push(self.finished(
+                        &setup,
                         action,
                         started_at,
                         Delivered::Done(Receipt::Ticket),
                     ));
                 }
                 Some(Destination::Webhook(destination)) => {
-                    let (actions, destination) = (self.clone(), destination.clone());
+                    let (actions, setup) = (self.clone(), setup.clone());
+                    let destination = destination.clone();
                     requests.spawn(async move {
-                        let delivered = actions.send(&action, &destination, started_at).await;
-                        actions
-                            .commit(vec![actions.finished(action, started_at, delivered)])
-                            .await;
+                        let delivered =
+                            send(&setup.egress, &action, &destination, started_at).await;
+                        let finished = actions.finished(&setup, action, started_at, delivered);
+                        actions.commit(vec![finished]).await;
                     });
                 }
                 None => {
@@ -134,7 +129,7 @@ impl Actions {
                         status: None,
                         retry_after_ms: None,
                     };
-                    at_once.push(self.finished(action, started_at, delivered));
+                    at_once.push(self.finished(&setup, action, started_at, delivered));
                 }
             }
         }
@@ -143,40 +138,15 @@ impl Actions {
         }
     }
 
-    async fn send(
-        &self,
-        action: &ClaimedAction,
-        destination: &WebhookDestination,
-        now: i64,
-    ) -> Delivered {
-        let body = webhook::body(action);
-        let headers = match webhook::headers(action, &destination.secret, &body, now) {
-            Ok(headers) => headers,
-            Err(error) => {
-                return Delivered::Refused {
-                    error: error.to_string(),
-                    status: None,
-                };
-            }
-        };
-        let request = Request {
-            method: Method::Post,
-            url: destination.url.clone(),
-            headers,
-            body: Bytes::from(body),
-            timeout: destination.timeout,
-        };
-        webhook::outcome(self.0.egress.send(request, now).await)
-    }
-
     fn finished(
         &self,
+        setup: &Setup,
         action: ClaimedAction,
         started_at: i64,
         delivered: Delivered,
     ) -> FinishedAction {
         let finished_at = self.0.clock.now();
-        let destination = self.0.config.destinations.get(&action.destination);
+        let destination = setup.config.destinations.get(&action.destination);
         let retry = destination.map_or_else(RetryPolicy::default, Destination::retry);
         let attempt = Attempt {
             number: action.attempt,
@@ -232,6 +202,32 @@ impl Actions {
             sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
     }
+}
+
+async fn send(
+    egress: &Egress,
+    action: &ClaimedAction,
+    destination: &WebhookDestination,
+    now: i64,
+) -> Delivered {
+    let body = webhook::body(action);
+    let headers = match webhook::headers(action, &destination.secret, &body, now) {
+        Ok(headers) => headers,
+        Err(error) => {
+            return Delivered::Refused {
+                error: error.to_string(),
+                status: None,
+            };
+        }
+    };
+    let request = Request {
+        method: Method::Post,
+        url: destination.url.clone(),
+        headers,
+        body: Bytes::from(body),
+        timeout: destination.timeout,
+    };
+    webhook::outcome(egress.send(request, now).await)
 }
 
 /// A panic of ours is logged; the action's lease brings it back.

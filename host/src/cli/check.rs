@@ -11,7 +11,7 @@ use crate::sandbox::Sandbox;
 pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
     let config = context.config()?;
     let sandbox = Sandbox::new().map_err(anyhow::Error::new)?;
-    Registry::load(&sandbox, &config)?;
+    Registry::load(&sandbox, &config, None)?;
 
     let counts = [
         ("integration", "integrations", config.integrations.len()),

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::HttpState;
 use super::body;
 use super::error::ApiError;
+use crate::config::Config;
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
 use crate::model::integration::Integration;
@@ -57,8 +58,10 @@ pub async fn ingest(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let Path((source, integration_id)) = path.map_err(|_| ApiError::NotFound)?;
+    let setup = state.live.current();
+    let config = &setup.config;
     let integration =
-        find_integration(&state, &source, &integration_id).ok_or(ApiError::NotFound)?;
+        find_integration(config, &source, &integration_id).ok_or(ApiError::NotFound)?;
     let (parts, body) = request.into_parts();
     let headers = body::headers(&parts.headers)?;
     let body = body::read(&parts.headers, body, integration.body_bytes_max).await?;
@@ -69,8 +72,8 @@ pub async fn ingest(
     };
     match identify(integration, &received) {
         Ok(Identity::Event(identity)) => {
-            let accepted =
-                accept(&state, new_event(&state, integration, received, identity)).await?;
+            let event = new_event(config, integration, received, identity);
+            let accepted = accept(&state, event).await?;
             Ok(Json(acknowledgement(&state, accepted)).into_response())
         }
         Ok(Identity::Challenge(challenge)) => Ok(Json(Challenge { challenge }).into_response()),
@@ -88,9 +91,8 @@ pub async fn ingest(
     }
 }
 
-fn find_integration<'a>(state: &'a HttpState, source: &str, id: &str) -> Option<&'a Integration> {
-    state
-        .config
+fn find_integration<'a>(config: &'a Config, source: &str, id: &str) -> Option<&'a Integration> {
+    config
         .integrations
         .get(id)
         .filter(|it| it.source.as_str() == source)
@@ -107,14 +109,12 @@ fn identify(integration: &Integration, received: &Received) -> Result<Identity, 
 }
 
 fn new_event(
-    state: &HttpState,
+    config: &Config,
     integration: &Integration,
     received: Received,
     identity: EventIdentity,
 ) -> NewEvent {
-    let policies = state
-        .config
-        .policies_for(&integration.tenant, &identity.event_type);
+    let policies = config.policies_for(&integration.tenant, &identity.event_type);
     NewEvent {
         id: EventId::new(received.at),
         tenant: integration.tenant.clone(),

@@ -113,7 +113,7 @@ fn logged_in(state: &HttpState, session: &Secret, next: &str) -> Response {
 }
 
 fn with_cookie(state: &HttpState, value: &str, seconds: i64, next: &str) -> Response {
-    let secure = if state.config.public_url.scheme() == "https" {
+    let secure = if state.live.current().config.public_url.scheme() == "https" {
         "; Secure"
     } else {
         ""

@@ -25,7 +25,7 @@ use axum::routing::{get, post};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::live::Live;
 use crate::model::id::{EventId, RunId};
 use crate::store::Store;
 
@@ -38,8 +38,8 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpState {
-    /// What the operator configured.
-    pub config: Arc<Config>,
+    /// What the operator configured, as it is in force.
+    pub live: Arc<Live>,
     /// The database.
     pub store: Store,
     /// The time.
@@ -51,10 +51,9 @@ pub struct HttpState {
 impl HttpState {
     /// How the outside reaches a path of this host.
     fn url(&self, path: &str) -> String {
-        format!(
-            "{}{path}",
-            self.config.public_url.as_str().trim_end_matches('/')
-        )
+        let setup = self.live.current();
+        let public_url = setup.config.public_url.as_str();
+        format!("{}{path}", public_url.trim_end_matches('/'))
     }
 
     /// Where a person sees what became of an event: its first run, or itself where it has none.

@@ -114,11 +114,16 @@ pub(super) fn load(
         return Err(LoadError::NoPolicy);
     }
     Ok(Plugin {
-        digest: hex::encode(Sha256::digest(bytes)),
+        digest: digest(bytes),
         instance,
         classifier,
         triager,
     })
+}
+
+/// The name of a version: SHA-256 of its bytes in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn check_import(name: &str) -> Result<(), LoadError> {

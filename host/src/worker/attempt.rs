@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Shared, check};
+use super::check;
 use crate::capabilities::Capabilities;
+use crate::live::Setup;
 use crate::model::action::NewAction;
 use crate::model::decision::{Classification, Decision, Priority};
 use crate::model::outcome::{Breach, Outcome};
@@ -11,7 +12,7 @@ use crate::model::policy::Policy;
 use crate::model::run::{ClaimedRun, Evaluation};
 use crate::model::time::TimestampMs;
 use crate::registry::Deployed;
-use crate::sandbox::{Ended, Stage};
+use crate::sandbox::{Ended, Sandbox, Stage};
 
 /// What an attempt came to, with the actions of its decision.
 pub(super) struct Decided {
@@ -20,10 +21,15 @@ pub(super) struct Decided {
 }
 
 /// Evaluates a run. Never fails: what goes wrong is the outcome.
-pub(super) async fn evaluate(shared: &Shared, run: &ClaimedRun, now: TimestampMs) -> Decided {
+pub(super) async fn evaluate(
+    sandbox: &Sandbox,
+    setup: &Setup,
+    run: &ClaimedRun,
+    now: TimestampMs,
+) -> Decided {
     let (Some(policy), Some(deployed)) = (
-        shared.config.policy(&run.policy),
-        shared.registry.deployed(&run.policy),
+        setup.config.policy(&run.policy),
+        setup.registry.deployed(&run.policy),
     ) else {
         let outcome = Outcome::HostError(format!(
             "policy `{}` is not configured any more",
@@ -35,7 +41,8 @@ pub(super) async fn evaluate(shared: &Shared, run: &ClaimedRun, now: TimestampMs
         };
     };
     let mut pipeline = Pipeline {
-        shared,
+        sandbox,
+        setup,
         policy,
         deployed,
         run,
@@ -67,7 +74,8 @@ fn nothing_done(outcome: Outcome) -> Evaluation {
 }
 
 struct Pipeline<'a> {
-    shared: &'a Shared,
+    sandbox: &'a Sandbox,
+    setup: &'a Setup,
     policy: &'a Policy,
     deployed: &'a Deployed,
     run: &'a ClaimedRun,
@@ -95,7 +103,6 @@ impl Pipeline<'_> {
         self.evaluation.triager_digest = Some(triager.digest.clone());
         let limits = self.policy.limits;
         let stage = self
-            .shared
             .sandbox
             .triage(
                 triager,
@@ -108,7 +115,7 @@ impl Pipeline<'_> {
         let plan = self.answer(stage)?;
         let actions = check::plan(
             self.policy,
-            &self.shared.config.destinations,
+            &self.setup.config.destinations,
             self.run,
             &plan,
             self.now,
@@ -130,7 +137,6 @@ impl Pipeline<'_> {
         self.evaluation.classifier_digest = Some(classifier.digest.clone());
         let limits = self.policy.limits;
         let stage = self
-            .shared
             .sandbox
             .classify(classifier, self.run, &limits, self.capabilities())
             .await;

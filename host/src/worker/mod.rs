@@ -7,20 +7,18 @@
 mod attempt;
 pub mod check;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::lifecycle::{self, Attempt};
+use crate::live::Live;
 use crate::model::policy::{OnFailure, RetryPolicy, WALL_MS_MAX};
 use crate::model::run::ClaimedRun;
-use crate::registry::Registry;
 use crate::sandbox::{INSTANCES_MAX, Sandbox};
 use crate::store::Store;
 use crate::store::runs::FinishedAttempt;
@@ -54,47 +52,31 @@ const _: () = assert!(
 pub struct Worker(Arc<Shared>);
 
 struct Shared {
-    config: Arc<Config>,
+    live: Arc<Live>,
     store: Store,
-    registry: Registry,
     sandbox: Sandbox,
     clock: Clock,
     runs_wake: Arc<Notify>,
     actions_wake: Arc<Notify>,
-    // Runs of one policy at the same time.
-    concurrency: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Worker {
     /// A worker that is woken by `runs_wake` and wakes `actions_wake`.
     pub fn new(
-        config: Arc<Config>,
+        live: Arc<Live>,
         store: Store,
-        registry: Registry,
         sandbox: Sandbox,
         clock: Clock,
         runs_wake: Arc<Notify>,
         actions_wake: Arc<Notify>,
     ) -> Self {
-        let concurrency = config
-            .policies
-            .iter()
-            .map(|it| {
-                (
-                    it.name.clone(),
-                    Arc::new(Semaphore::new(it.limits.concurrency)),
-                )
-            })
-            .collect();
         Self(Arc::new(Shared {
-            config,
+            live,
             store,
-            registry,
             sandbox,
             clock,
             runs_wake,
             actions_wake,
-            concurrency,
         }))
     }
 
@@ -168,15 +150,18 @@ impl Worker {
     }
 
     async fn attempt(&self, run: ClaimedRun) {
-        let permit = match self.0.concurrency.get(&run.policy) {
-            Some(semaphore) => semaphore.clone().acquire_owned().await.ok(),
+        let places = self.0.live.current().places(&run.policy);
+        let permit = match places {
+            Some(places) => places.acquire_owned().await.ok(),
             None => None,
         };
+        // Taken after the wait, so that a run which waited long sees no old settings.
+        let setup = self.0.live.current();
         let started_at = self.0.clock.now();
-        let decided = attempt::evaluate(&self.0, &run, started_at).await;
+        let decided = attempt::evaluate(&self.0.sandbox, &setup, &run, started_at).await;
         drop(permit);
         let finished_at = self.0.clock.now();
-        let policy = self.0.config.policy(&run.policy);
+        let policy = setup.config.policy(&run.policy);
         let retry = policy.map_or_else(RetryPolicy::default, |it| it.retry);
         let on_failure = policy.map_or(OnFailure::Retry, |it| it.on_failure);
         let attempt = Attempt {

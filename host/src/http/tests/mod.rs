@@ -23,11 +23,13 @@ use tower::ServiceExt as _;
 use super::HttpState;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::live::{Live, Setup};
 use crate::model::integration::Integration;
 use crate::model::policy::{Grants, Limits, OnFailure, Policy, RetryPolicy};
 use crate::model::secret::Secret;
 use crate::model::source::Source;
 use crate::model::time::TimestampMs;
+use crate::registry::Registry;
 use crate::sources::{self, Outgoing, samples};
 use crate::store::Store;
 use crate::store::access::Role;
@@ -98,9 +100,11 @@ impl TestHost {
         let database = folder.path().join("triage.db");
         Store::create(&database).unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
+        let config = config(public_url, database.clone());
+        let setup = Setup::assemble(config, Registry::default(), None).unwrap();
         let state = HttpState {
             store: Store::open(&database).unwrap(),
-            config: Arc::new(config(public_url, database)),
+            live: Arc::new(Live::new(setup)),
             clock: Clock::Manual(clock.clone()),
             runs_wake: Arc::new(Notify::new()),
         };
