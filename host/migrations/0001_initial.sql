@@ -37,18 +37,29 @@ CREATE TABLE event_content (
     content   BLOB    NOT NULL
 ) STRICT;
 
--- Key hashes of the events up to their bucket's watermark; those of newer events are in memory.
-CREATE TABLE event_key (
-    hash        BLOB    NOT NULL PRIMARY KEY CHECK (length(hash) = 16),
-    event_seq   INTEGER NOT NULL REFERENCES event (seq),
-    valid_until INTEGER
-) STRICT, WITHOUT ROWID;
+-- Further keys of an event: ids under which its content came again.
+CREATE TABLE event_name (
+    seq       INTEGER PRIMARY KEY,
+    hash      BLOB    NOT NULL CHECK (length(hash) = 16),
+    event_seq INTEGER NOT NULL REFERENCES event (seq)
+) STRICT;
+CREATE INDEX event_name_by_hash  ON event_name (hash);
+CREATE INDEX event_name_by_event ON event_name (event_seq);
 
--- A bucket is the keys whose hash begins with one byte; `merged_seq` is the newest event whose
--- keys of this bucket are in `event_key`.
-CREATE TABLE event_key_bucket (
-    bucket     INTEGER PRIMARY KEY CHECK (bucket BETWEEN 0 AND 255),
-    merged_seq INTEGER NOT NULL
+-- Key hashes that are no longer in memory, see `store::seen`. A block is the keys of one slice
+-- whose first byte is the same, sorted; its id is 256 times the slice, and that byte.
+CREATE TABLE event_key_block (
+    id      INTEGER PRIMARY KEY,
+    entries BLOB    NOT NULL
+) STRICT;
+
+-- What is read of every block at the start: the newest rows whose keys of that first byte are in
+-- this block or an earlier one, and the filter that says which keys it may hold.
+CREATE TABLE event_key_filter (
+    id            INTEGER PRIMARY KEY,
+    event_seq_max INTEGER NOT NULL,
+    name_seq_max  INTEGER NOT NULL,
+    filter        BLOB    NOT NULL CHECK (length(filter) = 2048)
 ) STRICT;
 
 CREATE TABLE run (

@@ -109,7 +109,7 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
         && let Some(event_seq) = seen.find(tx, hash, now)?
     {
         // The same content under another id: that id names the first event from now on.
-        Seen::add_name(tx, &prepared.id_hash, event_seq)?;
+        seen.add_name(tx, prepared.id_hash, event_seq)?;
         return repeat(tx, event_seq, now);
     }
     let content_until = event
@@ -118,9 +118,9 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
         .and_then(|it| it.window_ms)
         .map(|it| now + it);
     let event_seq = insert_event(tx, prepared, content_until)?;
-    seen.insert(prepared.id_hash, event_seq, None);
+    seen.insert(prepared.id_hash, event_seq);
     if let Some(hash) = prepared.content_hash {
-        seen.insert(hash, event_seq, content_until);
+        seen.insert(hash, event_seq);
     }
     for (policy, run_id) in event.policies.iter().zip(&prepared.run_ids) {
         tx.prepare_cached(INSERT_RUN)?.execute(named_params! {

@@ -89,6 +89,14 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// A row does not hold what it must.
+    #[error("{} is damaged: it holds a malformed {what}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is malformed.
+        what: &'static str,
+    },
     /// The file is not a database of ours, or is damaged.
     #[error("cannot open {} as a triage database", .path.display())]
     Sqlite {
@@ -98,6 +106,17 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+/// Reads which keys were seen.
+fn load_seen(connection: &Connection, path: &Path) -> Result<Arc<Mutex<Seen>>, OpenError> {
+    let path = path.to_owned();
+    match Seen::load(connection, seen::KEYS_IN_MEMORY_MAX) {
+        Ok(seen) => Ok(Arc::new(Mutex::new(seen))),
+        Err(StoreError::Malformed(what)) => Err(OpenError::Malformed { path, what }),
+        Err(StoreError::Unavailable(source)) => Err(OpenError::Sqlite { path, source }),
+        Err(StoreError::Busy | StoreError::Closed) => Err(OpenError::Locked(path)),
+    }
 }
 
 /// The open database. Cheap to clone.
@@ -150,10 +169,9 @@ impl Store {
         };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         let seen = match &lock {
-            Some(_) => Some(Seen::load(&connection, seen::KEYS_IN_MEMORY_MAX).map_err(sqlite)?),
+            Some(_) => Some(load_seen(&connection, path)?),
             None => None,
         };
-        let seen = seen.map(|it| Arc::new(Mutex::new(it)));
         Ok(Self {
             writer: Some(Arc::new(Writer::start(connection, seen.clone()))),
             seen,

@@ -1,125 +1,173 @@
-//! Which keys were seen: an exact index that is written in order.
+//! Which keys were seen: an exact index that is only ever appended to.
 //!
 //! A unique index on random keys rewrites a random page for every event, which halves the
 //! rate of ingest and grows with the store. Here a new event's key hashes are columns of its
-//! row, which is appended. Keys whose row is newer than their bucket's watermark are also in
-//! memory; when memory is full, one bucket (the keys that share a first byte) is merged into
-//! `event_key` at once, so that many keys land on each page, and its watermark moves in the
-//! same transaction. A key was seen if it is in memory or in `event_key`.
+//! row, which is appended. The keys of the newest events are also in memory, in 256 buckets by
+//! their first byte. When memory is full, one bucket after another is written as a sorted
+//! block, one row that is appended, with its watermarks; 256 blocks make a slice. A key was
+//! seen if it is in memory or in a block; `filter` tells which blocks are worth reading.
 //!
-//! Nothing but the event's row has to survive a crash: at the start the rows above the lowest
-//! watermark are read back.
+//! Nothing but the event's row has to survive a crash: at the start the filters are read, and
+//! the rows above the lowest watermark. What a key leads to is always checked against the
+//! event's row: an event that is gone, or a content key that ran out, does not count.
+
+mod block;
+mod filter;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
+use super::StoreError;
 use super::keys::KeyHash;
 use crate::model::time::TimestampMs;
+use filter::Filters;
 
 /// One for each value of a hash's first byte.
 const BUCKETS: usize = 256;
-/// Keys in memory before one bucket is merged. About 8 MiB, however many events are kept.
+/// Keys in memory before a bucket is written. About 6 MiB, however many events are kept.
 pub(super) const KEYS_IN_MEMORY_MAX: usize = 131_072;
 
-const FIND: &str = "SELECT event_seq, valid_until FROM event_key WHERE hash = :hash";
+const INSERT_BLOCK: &str = "INSERT INTO event_key_block (id, entries) VALUES (:id, :entries)";
 
-// A content key that ran out is taken over by the newer event.
-const MERGE: &str = "
-INSERT INTO event_key (hash, event_seq, valid_until)
-VALUES (:hash, :event_seq, :valid_until)
-    ON CONFLICT (hash) DO UPDATE SET event_seq = excluded.event_seq, valid_until = excluded.valid_until";
+const INSERT_FILTER: &str = "
+INSERT INTO event_key_filter (id, event_seq_max, name_seq_max, filter)
+VALUES (:id, :event_seq_max, :name_seq_max, :filter)";
 
-const MOVE_WATERMARK: &str = "
-INSERT INTO event_key_bucket (bucket, merged_seq) VALUES (:bucket, :merged_seq)
-    ON CONFLICT (bucket) DO UPDATE SET merged_seq = excluded.merged_seq";
+const INSERT_NAME: &str = "INSERT INTO event_name (hash, event_seq) VALUES (:hash, :event_seq)";
 
-const WATERMARKS: &str = "SELECT bucket, merged_seq FROM event_key_bucket";
+const NEWEST: &str = "
+SELECT coalesce((SELECT max(seq) FROM event), 0)      AS event_seq,
+       coalesce((SELECT max(seq) FROM event_name), 0) AS name_seq";
 
-const NEWEST: &str = "SELECT coalesce(max(seq), 0) FROM event";
+const LOAD_FILTERS: &str =
+    "SELECT id, event_seq_max, name_seq_max, filter FROM event_key_filter ORDER BY id";
 
-const ROWS_ABOVE: &str = "
-SELECT seq, id_hash, content_hash, content_until FROM event WHERE :seq < seq ORDER BY seq";
+const LOAD_EVENTS: &str =
+    "SELECT seq, id_hash, content_hash FROM event WHERE :seq < seq ORDER BY seq";
 
-const NOT_MERGED: &str = "
-SELECT seq, id_hash
-  FROM event
- WHERE seq > (SELECT CASE count(*) WHEN 256 THEN min(merged_seq) ELSE 0 END FROM event_key_bucket)";
+const LOAD_NAMES: &str =
+    "SELECT seq, hash, event_seq FROM event_name WHERE :seq < seq ORDER BY seq";
 
-/// What a key stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    event_seq: i64,
-    valid_until: Option<TimestampMs>,
-}
+const LOAD_EVENT: &str = "SELECT id_hash, content_hash, content_until FROM event WHERE seq = :seq";
 
-impl Entry {
-    fn counts_at(&self, now: TimestampMs) -> bool {
-        self.valid_until.is_none_or(|until| now < until)
-    }
-}
+const BLOCKS: &str = "SELECT min(id) AS first, max(id) AS last FROM event_key_filter";
+
+const FIND_NAMES: &str = "SELECT event_seq FROM event_name WHERE hash = :hash";
+
+const WATERMARK: &str = "
+SELECT event_seq_max FROM event_key_filter WHERE id <= :last AND id % 256 = :bucket ORDER BY id DESC LIMIT 1";
+
+const EVENTS_ABOVE: &str = "SELECT seq, id_hash FROM event WHERE :seq < seq";
+
+const OUTDATED: &str = "
+SELECT id FROM (SELECT id, event_seq_max FROM event_key_filter ORDER BY id LIMIT :limit)
+ WHERE event_seq_max < (SELECT coalesce(min(seq), 0) FROM event)";
+
+const DELETE_BLOCK: &str = "DELETE FROM event_key_block WHERE id = :id";
+const DELETE_FILTER: &str = "DELETE FROM event_key_filter WHERE id = :id";
 
 /// Only the writer thread asks, so nobody waits here.
 pub(super) fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The keys in memory, and what the open transaction did to them.
+/// The keys in memory, the filters of all others, and what the open transaction did to them.
 pub(super) struct Seen {
-    buckets: Vec<HashMap<KeyHash, Entry>>,
+    buckets: Vec<HashMap<KeyHash, i64>>,
+    filters: Filters,
     keys_max: usize,
-    next_bucket: usize,
+    // The block that is written next: 256 times its slice, and its bucket.
+    next_block: i64,
     // What the open transaction put in, with what stood there before.
-    inserted: Vec<(KeyHash, Option<Entry>)>,
-    // The bucket that the open transaction merged.
-    merged: Option<usize>,
+    inserted: Vec<(KeyHash, Option<i64>)>,
+    // The blocks that the open transaction wrote, with their filters.
+    written: Vec<(i64, Vec<u8>)>,
+    // The open transaction deleted every block before this slice.
+    forgotten: Option<i64>,
+}
+
+/// The newest rows whose keys of one bucket are in a block.
+#[derive(Clone, Copy, Default)]
+struct Watermarks {
+    event_seq: i64,
+    name_seq: i64,
 }
 
 impl Seen {
-    /// Reads back the keys that are not in `event_key` yet.
-    pub(super) fn load(connection: &Connection, keys_max: usize) -> rusqlite::Result<Self> {
-        let mut watermarks = vec![0_i64; BUCKETS];
-        let mut statement = connection.prepare(WATERMARKS)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if let Some(watermark) = watermarks.get_mut(row.get::<_, usize>("bucket")?) {
-                *watermark = row.get("merged_seq")?;
-            }
-        }
+    /// Reads the filters, and the keys that are in no block yet.
+    pub(super) fn load(connection: &Connection, keys_max: usize) -> Result<Self, StoreError> {
         let mut seen = Self {
             buckets: vec![HashMap::new(); BUCKETS],
+            filters: Filters::starting_at(0),
             keys_max,
-            next_bucket: 0,
+            next_block: 0,
             inserted: Vec::new(),
-            merged: None,
+            written: Vec::new(),
+            forgotten: None,
         };
-        let lowest = watermarks.iter().min().copied().unwrap_or(0);
-        let mut statement = connection.prepare(ROWS_ABOVE)?;
-        let mut rows = statement.query(named_params! { ":seq": lowest })?;
+        let watermarks = seen.load_filters(connection)?;
+        seen.load_keys(connection, &watermarks)?;
+        Ok(seen)
+    }
+
+    fn load_filters(&mut self, connection: &Connection) -> Result<Vec<Watermarks>, StoreError> {
+        let mut watermarks = vec![Watermarks::default(); BUCKETS];
+        let mut statement = connection.prepare(LOAD_FILTERS)?;
+        let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let event_seq = row.get("seq")?;
-            let id = Some((row.get("id_hash")?, None));
-            let content = row
-                .get::<_, Option<KeyHash>>("content_hash")?
-                .map(|hash| row.get("content_until").map(|until| (hash, until)))
-                .transpose()?;
-            for (hash, valid_until) in [id, content].into_iter().flatten() {
-                if watermarks
-                    .get(bucket_of(&hash))
-                    .is_some_and(|it| *it < event_seq)
-                {
-                    seen.put(
-                        hash,
-                        Entry {
-                            event_seq,
-                            valid_until,
-                        },
-                    );
+            let id = row.get("id")?;
+            if self.next_block == 0 {
+                self.filters = Filters::starting_at(slice_of(id));
+            }
+            self.filters.add(
+                slice_of(id),
+                bucket_of_block(id),
+                row.get_ref("filter")?
+                    .as_blob()
+                    .map_err(|_| StoreError::Malformed("filter of keys"))?,
+            );
+            if let Some(it) = watermarks.get_mut(bucket_of_block(id)) {
+                it.event_seq = row.get("event_seq_max")?;
+                it.name_seq = row.get("name_seq_max")?;
+            }
+            self.next_block = id + 1;
+        }
+        Ok(watermarks)
+    }
+
+    fn load_keys(
+        &mut self,
+        connection: &Connection,
+        watermarks: &[Watermarks],
+    ) -> Result<(), StoreError> {
+        let lowest = |of: fn(&Watermarks) -> i64| watermarks.iter().map(of).min().unwrap_or(0);
+        let of = |hash: &KeyHash| watermarks.get(bucket_of(hash)).copied().unwrap_or_default();
+
+        let mut statement = connection.prepare(LOAD_EVENTS)?;
+        let mut rows = statement.query(named_params! { ":seq": lowest(|it| it.event_seq) })?;
+        while let Some(row) = rows.next()? {
+            let seq = row.get("seq")?;
+            let hashes = [
+                row.get::<_, Option<KeyHash>>("id_hash")?,
+                row.get("content_hash")?,
+            ];
+            for hash in hashes.into_iter().flatten() {
+                if of(&hash).event_seq < seq {
+                    self.put(hash, seq);
                 }
             }
         }
-        Ok(seen)
+        let mut statement = connection.prepare(LOAD_NAMES)?;
+        let mut rows = statement.query(named_params! { ":seq": lowest(|it| it.name_seq) })?;
+        while let Some(row) = rows.next()? {
+            let hash = row.get("hash")?;
+            if of(&hash).name_seq < row.get("seq")? {
+                self.put(hash, row.get("event_seq")?);
+            }
+        }
+        Ok(())
     }
 
     /// The event that a key stands for, if it still counts.
@@ -128,80 +176,100 @@ impl Seen {
         tx: &Connection,
         hash: &KeyHash,
         now: TimestampMs,
-    ) -> rusqlite::Result<Option<i64>> {
+    ) -> Result<Option<i64>, StoreError> {
+        let bucket = bucket_of(hash);
         let in_memory = self
             .buckets
-            .get(bucket_of(hash))
+            .get(bucket)
             .and_then(|it| it.get(hash))
             .copied();
-        let entry = match in_memory {
-            Some(entry) => Some(entry),
-            None => tx
-                .prepare_cached(FIND)?
-                .query_row(named_params! { ":hash": hash }, |row| {
-                    Ok(Entry {
-                        event_seq: row.get("event_seq")?,
-                        valid_until: row.get("valid_until")?,
-                    })
-                })
-                .optional()?,
-        };
-        Ok(entry.filter(|it| it.counts_at(now)).map(|it| it.event_seq))
+        if let Some(event_seq) = in_memory
+            && counts(tx, event_seq, hash, now)?
+        {
+            return Ok(Some(event_seq));
+        }
+        for slice in self.filters.candidates(hash) {
+            if let Some(event_seq) = block::find(tx, block_id(slice, bucket), hash)?
+                && counts(tx, event_seq, hash, now)?
+            {
+                return Ok(Some(event_seq));
+            }
+        }
+        Ok(None)
     }
 
     /// Remembers a key that stands in the row of this event, written in the open transaction.
-    pub(super) fn insert(
-        &mut self,
-        hash: KeyHash,
-        event_seq: i64,
-        valid_until: Option<TimestampMs>,
-    ) {
-        let before = self.put(
-            hash,
-            Entry {
-                event_seq,
-                valid_until,
-            },
-        );
+    pub(super) fn insert(&mut self, hash: KeyHash, event_seq: i64) {
+        let before = self.put(hash, event_seq);
         self.inserted.push((hash, before));
     }
 
-    /// Gives a key to an event whose row does not hold it: written to `event_key` at once.
+    /// Gives a key to an event whose row does not hold it.
     pub(super) fn add_name(
+        &mut self,
         tx: &Connection,
-        hash: &KeyHash,
+        hash: KeyHash,
         event_seq: i64,
-    ) -> rusqlite::Result<()> {
-        merge(
-            tx,
-            hash,
-            Entry {
-                event_seq,
-                valid_until: None,
-            },
-        )
+    ) -> Result<(), StoreError> {
+        tx.prepare_cached(INSERT_NAME)?
+            .execute(named_params! { ":hash": hash, ":event_seq": event_seq })?;
+        self.insert(hash, event_seq);
+        Ok(())
     }
 
-    /// Merges one bucket in the open transaction when memory is full.
-    pub(super) fn before_commit(&mut self, tx: &Connection) -> rusqlite::Result<()> {
-        if self.keys_in_memory() <= self.keys_max {
-            return Ok(());
+    /// Writes buckets down in the open transaction while memory is full.
+    pub(super) fn before_commit(&mut self, tx: &Connection) -> Result<(), StoreError> {
+        let mut left = self.keys_in_memory();
+        while self.keys_max < left && self.written.len() < BUCKETS {
+            left -= self.write_block(tx)?;
         }
-        let bucket = self.next_bucket;
-        let Some(entries) = self.buckets.get(bucket) else {
-            return Ok(());
-        };
-        let mut sorted: Vec<_> = entries.iter().collect();
-        // In the index's order, so that neighbours are written together.
-        sorted.sort_unstable_by_key(|(hash, _)| **hash);
-        for (hash, entry) in sorted {
-            merge(tx, hash, *entry)?;
-        }
-        let merged_seq: i64 = tx.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
-        tx.prepare_cached(MOVE_WATERMARK)?
-            .execute(named_params! { ":bucket": bucket, ":merged_seq": merged_seq })?;
-        self.merged = Some(bucket);
         Ok(())
+    }
+
+    /// Writes the next bucket down; says how many keys it holds.
+    fn write_block(&mut self, tx: &Connection) -> Result<usize, StoreError> {
+        let id = self.next_block + i64::try_from(self.written.len()).unwrap_or(0);
+        let bucket = self.buckets.get(bucket_of_block(id));
+        let mut entries: Vec<(KeyHash, i64)> = bucket
+            .into_iter()
+            .flatten()
+            .map(|(hash, event_seq)| (*hash, *event_seq))
+            .collect();
+        entries.sort_unstable();
+        let filter = filter::of_keys(entries.iter().map(|it| &it.0));
+        let (event_seq, name_seq): (i64, i64) = tx
+            .prepare_cached(NEWEST)?
+            .query_row([], |row| Ok((row.get("event_seq")?, row.get("name_seq")?)))?;
+        tx.prepare_cached(INSERT_BLOCK)?
+            .execute(named_params! { ":id": id, ":entries": block::pack(&entries) })?;
+        tx.prepare_cached(INSERT_FILTER)?.execute(named_params! {
+            ":id": id,
+            ":event_seq_max": event_seq,
+            ":name_seq_max": name_seq,
+            ":filter": filter,
+        })?;
+        self.written.push((id, filter));
+        Ok(entries.len())
+    }
+
+    /// Deletes blocks all of whose events are gone, at most `limit`; says how many.
+    pub(super) fn delete_outdated(
+        &mut self,
+        tx: &Connection,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let outdated: Vec<i64> = tx
+            .prepare_cached(OUTDATED)?
+            .query_map(named_params! { ":limit": limit }, |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for id in &outdated {
+            let params = named_params! { ":id": id };
+            tx.prepare_cached(DELETE_BLOCK)?.execute(params)?;
+            tx.prepare_cached(DELETE_FILTER)?.execute(params)?;
+        }
+        // The slice of the last one may have blocks that are still needed.
+        self.forgotten = outdated.last().map(|id| slice_of(*id));
+        Ok(outdated.len())
     }
 
     /// How many keys are in memory.
@@ -212,51 +280,96 @@ impl Seen {
     /// Keeps what the transaction did: it was committed.
     pub(super) fn committed(&mut self) {
         self.inserted.clear();
-        if let Some(bucket) = self.merged.take() {
-            if let Some(entries) = self.buckets.get_mut(bucket) {
-                entries.clear();
+        for (id, filter) in self.written.drain(..) {
+            self.filters.add(slice_of(id), bucket_of_block(id), &filter);
+            if let Some(keys) = self.buckets.get_mut(bucket_of_block(id)) {
+                keys.clear();
             }
-            self.next_bucket = (bucket + 1) % BUCKETS;
+            self.next_block = id + 1;
+        }
+        if let Some(slice) = self.forgotten.take() {
+            self.filters.forget_before(slice);
         }
     }
 
     /// Forgets what the transaction did: it was rolled back.
     pub(super) fn rolled_back(&mut self) {
-        self.merged = None;
+        self.written.clear();
+        self.forgotten = None;
         while let Some((hash, before)) = self.inserted.pop() {
             let Some(bucket) = self.buckets.get_mut(bucket_of(&hash)) else {
                 continue;
             };
             match before {
-                Some(entry) => bucket.insert(hash, entry),
+                Some(event_seq) => bucket.insert(hash, event_seq),
                 None => bucket.remove(&hash),
             };
         }
     }
 
-    fn put(&mut self, hash: KeyHash, entry: Entry) -> Option<Entry> {
+    fn put(&mut self, hash: KeyHash, event_seq: i64) -> Option<i64> {
         self.buckets
             .get_mut(bucket_of(&hash))
-            .and_then(|it| it.insert(hash, entry))
+            .and_then(|it| it.insert(hash, event_seq))
     }
 }
 
-/// The events whose `id` keys these are, for readers, who do not see the memory: they look through
-/// the rows above the lowest watermark instead, of which there are about twice as many as keys in memory.
+/// Whether a key still stands for this event.
+fn counts(
+    tx: &Connection,
+    event_seq: i64,
+    hash: &KeyHash,
+    now: TimestampMs,
+) -> Result<bool, StoreError> {
+    let counts = tx
+        .prepare_cached(LOAD_EVENT)?
+        .query_row(named_params! { ":seq": event_seq }, |row| {
+            let content: Option<KeyHash> = row.get("content_hash")?;
+            let until: Option<TimestampMs> = row.get("content_until")?;
+            // Its id, and what `add_name` gave it, count as long as the event is kept.
+            let is_content =
+                content.as_ref() == Some(hash) && row.get::<_, KeyHash>("id_hash")? != *hash;
+            Ok(!is_content || until.is_none_or(|until| now < until))
+        })
+        .optional()?;
+    Ok(counts.unwrap_or(false))
+}
+
+/// The events whose `id` keys these are, for readers, who see neither memory nor filters: they
+/// look into a block of every slice, and through the rows above the bucket's watermark.
 pub(super) fn find_by_reading(
     db: &Connection,
     hashes: &HashSet<KeyHash>,
-) -> rusqlite::Result<BTreeSet<i64>> {
+) -> Result<BTreeSet<i64>, StoreError> {
+    let blocks: Option<(i64, i64)> = db.prepare_cached(BLOCKS)?.query_row([], |row| {
+        Ok(row.get::<_, Option<i64>>("first")?.zip(row.get("last")?))
+    })?;
     let mut found = BTreeSet::new();
-    let mut merged = db.prepare_cached(FIND)?;
+    let mut lowest = i64::MAX;
     for hash in hashes {
-        let seq = merged.query_row(named_params! { ":hash": hash }, |row| {
-            row.get::<_, i64>("event_seq")
-        });
-        found.extend(seq.optional()?);
+        let names = db
+            .prepare_cached(FIND_NAMES)?
+            .query_map(named_params! { ":hash": hash }, |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        found.extend(names);
+        let Some((first, last)) = blocks else {
+            lowest = 0;
+            continue;
+        };
+        for slice in slice_of(first)..=slice_of(last) {
+            found.extend(block::find(db, block_id(slice, bucket_of(hash)), hash)?);
+        }
+        let watermark = db
+            .prepare_cached(WATERMARK)?
+            .query_row(
+                named_params! { ":last": last, ":bucket": bucket_of(hash) },
+                |row| row.get(0),
+            )
+            .optional()?;
+        lowest = lowest.min(watermark.unwrap_or(0));
     }
-    let mut statement = db.prepare_cached(NOT_MERGED)?;
-    let mut rows = statement.query([])?;
+    let mut statement = db.prepare_cached(EVENTS_ABOVE)?;
+    let mut rows = statement.query(named_params! { ":seq": lowest })?;
     while let Some(row) = rows.next()? {
         if hashes.contains(&row.get::<_, KeyHash>("id_hash")?) {
             found.insert(row.get("seq")?);
@@ -265,15 +378,18 @@ pub(super) fn find_by_reading(
     Ok(found)
 }
 
-fn merge(tx: &Connection, hash: &KeyHash, entry: Entry) -> rusqlite::Result<()> {
-    tx.prepare_cached(MERGE)?.execute(named_params! {
-        ":hash": hash,
-        ":event_seq": entry.event_seq,
-        ":valid_until": entry.valid_until,
-    })?;
-    Ok(())
-}
-
 fn bucket_of(hash: &KeyHash) -> usize {
     usize::from(hash.first().copied().unwrap_or(0))
+}
+
+fn block_id(slice: i64, bucket: usize) -> i64 {
+    slice * 256 + i64::try_from(bucket).unwrap_or(0)
+}
+
+fn slice_of(block: i64) -> i64 {
+    block.div_euclid(256)
+}
+
+fn bucket_of_block(block: i64) -> usize {
+    usize::try_from(block.rem_euclid(256)).unwrap_or(0)
 }

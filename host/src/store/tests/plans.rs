@@ -98,7 +98,8 @@ async fn no_statement_walks_through_a_whole_table() {
         for table in [
             "event",
             "event_content",
-            "event_key",
+            "event_key_block",
+            "event_name",
             "run",
             "attempt",
             "action",
