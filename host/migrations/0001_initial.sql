@@ -74,18 +74,29 @@ CREATE TABLE run (
     lease_until      INTEGER,
     finished_at      INTEGER,
     attempt          INTEGER NOT NULL DEFAULT 0,
+    ordering_key     TEXT,
+    -- Keyed hash of policy, integration and ordering key.
+    ordering_hash    BLOB CHECK (length(ordering_hash) = 16),
+    -- 1 while an earlier run with the same hash is not over.
+    waits            INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
+    late             INTEGER NOT NULL DEFAULT 0 CHECK (late IN (0, 1)),
+    -- Why it was over before it began.
+    dropped          TEXT CHECK (dropped IN ('late', 'stale')),
     -- Attempts that ended in an error of the host; they do not count against the policy's limit.
     host_errors      INTEGER NOT NULL DEFAULT 0,
     breaches         INTEGER NOT NULL DEFAULT 0,
     first_attempt_at INTEGER,
-    outcome          TEXT CHECK (outcome IN ('ignored', 'noted', 'acted')),
+    outcome          TEXT CHECK (outcome IN ('ignored', 'noted', 'acted', 'dropped')),
     decision         TEXT,
     dead_reason      TEXT,
     CHECK ((state = 'queued')  = (run_after   IS NOT NULL)),
     CHECK ((state = 'running') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('completed', 'dead')) = (finished_at IS NOT NULL)),
     CHECK ((state = 'completed') = (outcome IS NOT NULL)),
-    CHECK ((state = 'completed') = (decision IS NOT NULL)),
+    CHECK ((outcome IS 'dropped') = (dropped IS NOT NULL)),
+    CHECK ((state = 'completed' AND dropped IS NULL) = (decision IS NOT NULL)),
+    CHECK ((ordering_key IS NULL) = (ordering_hash IS NULL)),
+    CHECK (waits = 0 OR (state = 'queued' AND ordering_hash IS NOT NULL)),
     CHECK ((state = 'dead') = (dead_reason IS NOT NULL)),
     CHECK (0 <= host_errors AND host_errors <= attempt),
     CHECK ((attempt = 0) = (first_attempt_at IS NULL))
@@ -93,9 +104,19 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_by_id    ON run (id);
 CREATE INDEX        run_by_event ON run (event_seq);
 CREATE INDEX        run_by_tenant ON run (tenant);
-CREATE INDEX        run_due      ON run (run_after, seq) WHERE state = 'queued';
+CREATE INDEX        run_due      ON run (run_after, seq) WHERE state = 'queued' AND waits = 0;
+CREATE INDEX        run_in_order ON run (ordering_hash, seq)
+    WHERE ordering_hash IS NOT NULL AND state IN ('queued', 'running');
 CREATE INDEX        run_leased   ON run (lease_until)    WHERE state = 'running';
 CREATE INDEX        run_dead     ON run (seq)            WHERE state = 'dead';
+
+-- The newest version seen under each ordering hash, for policies that drop stale news.
+CREATE TABLE newest_version (
+    ordering_hash BLOB    NOT NULL PRIMARY KEY CHECK (length(ordering_hash) = 16),
+    version       TEXT    NOT NULL,
+    seen_at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX newest_version_by_age ON newest_version (seen_at);
 
 CREATE TABLE attempt (
     run_seq           INTEGER NOT NULL REFERENCES run (seq),

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, HttpState};
 use crate::live::{Live, Setup};
+use crate::retention;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::worker::Worker;
@@ -65,6 +66,12 @@ pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
         actions_wake.clone(),
     );
     let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
+    let tidying = work_runtime.spawn(retention::run(
+        store.clone(),
+        live.clone(),
+        clock.clone(),
+        work_stopped.clone(),
+    ));
     let working = work_runtime.spawn(worker.run(work_stopped.clone()));
     let acting = work_runtime.spawn(actions.run(work_stopped));
 
@@ -82,8 +89,9 @@ pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
     tracing::info!("stopping: no new requests; finishing what was claimed");
     // Only fails when both loops are gone already.
     let _ = stop_work.send(true);
-    let drained = work_runtime
-        .block_on(async { timeout(DRAIN_WORK, async { tokio::join!(working, acting) }).await });
+    let drained = work_runtime.block_on(async {
+        timeout(DRAIN_WORK, async { tokio::join!(working, acting, tidying) }).await
+    });
     if drained.is_err() {
         tracing::warn!("some runs did not end in time; they are resumed at the next start");
     }

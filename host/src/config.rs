@@ -5,6 +5,7 @@
 //! policy is not checked here but by `registry`, which loads it.
 
 mod destinations;
+mod order;
 mod policies;
 mod problem;
 mod raw;
@@ -46,6 +47,8 @@ pub struct Config {
     pub public_url: Url,
     /// The SQLite file.
     pub database: PathBuf,
+    /// How long an event is kept, in milliseconds.
+    pub keep_events_ms: i64,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
     /// By id.

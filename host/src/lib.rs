@@ -2,7 +2,8 @@
 //!
 //! An event walks through these modules, in this order:
 //!
-//! 1. [`http`] receives it, [`sources`] proves who sent it and names it;
+//! 1. [`http`] receives it, [`sources`] proves who sent it and names it, [`routing`] tells which
+//!    policies get a run;
 //! 2. [`store`] keeps it, with one run per policy, in one transaction;
 //! 3. [`worker`] claims runs, [`registry`] knows the active version of a plugin,
 //!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
@@ -21,7 +22,12 @@ pub mod model;
 pub mod http;
 
 pub mod sources;
+
+pub mod routing;
+
 pub mod store;
+
+pub mod retention;
 
 pub mod worker;
 

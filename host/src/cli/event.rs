@@ -217,6 +217,7 @@ pub(super) fn list_runs(page: &Page<RunView>, output: &mut Output<'_>) -> Result
             .summary
             .clone()
             .or_else(|| run.dead_reason.clone())
+            .or_else(|| run.dropped.map(|it| it.reason().to_owned()))
             .or_else(|| run.category.clone());
         [
             run.run_id.to_string(),

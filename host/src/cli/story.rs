@@ -32,6 +32,13 @@ pub(super) fn tell(trace: &RunTrace, output: &mut Output<'_>) -> Result<(), Fail
         Some(format!("{} {}", event.event_id, event.event_type)),
     )?;
     output.field("idempotency key", Some(event.idempotency_key.clone()))?;
+    output.field("ordering key", run.ordering_key.clone())?;
+    if run.waits {
+        output.field(
+            "waits",
+            Some("for an earlier run with its ordering key".to_owned()),
+        )?;
+    }
     output.field("queued", Some(run.created_at.to_string()))?;
     output.field("next attempt", run.next_attempt_at.map(|it| it.to_string()))?;
     output.field("finished", run.finished_at.map(|it| it.to_string()))?;
@@ -57,6 +64,7 @@ fn tell_step(step: &Step, output: &mut Output<'_>) -> Result<(), Failure> {
         What::Decision { outcome, decision } => {
             ("decision".to_owned(), decided(outcome.as_deref(), decision))
         }
+        What::Dropped { reason } => ("dropped".to_owned(), vec![(*reason).to_owned()]),
         What::Dead { reason } => ("given up".to_owned(), vec![reason.clone()]),
         What::Action(action) => (format!("action {}", action.name), acted(action)),
     };

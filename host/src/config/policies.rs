@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::{Table, Value};
+use toml::Table;
 
 use super::problem::Problems;
 use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
-use super::{destinations, raw, resolve, values};
+use super::{destinations, order, raw, resolve, values};
 use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, OnFailure, Policy, WALL_MS_MAX};
 use crate::model::source::Source;
 use crate::model::trigger::Trigger;
@@ -83,13 +83,10 @@ fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems)
             "a `classifier`, a `triager` or both are needed: name a plugin",
         );
     }
-    for (name, value) in [
-        ("ordering_key", &raw.ordering_key),
-        ("late", &raw.late),
-        ("stale", &raw.stale),
-    ] {
-        unsupported(&at(name), value.as_ref(), problems);
-    }
+    let has_ordering_key = raw.ordering_key.is_some();
+    let ordering_key = order::ordering_key(&at("ordering_key"), raw.ordering_key, problems);
+    let late = order::late(&at("late"), raw.late, problems);
+    let stale = order::stale(&at("stale"), raw.stale, has_ordering_key, problems);
     let settings = settings(&at("settings"), raw.settings, problems);
     let grants = grants(
         &at("grants"),
@@ -106,6 +103,9 @@ fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems)
         triggers,
         classifier,
         triager,
+        ordering_key,
+        late,
+        stale,
         settings,
         grants,
         limits,
@@ -156,12 +156,6 @@ fn plugin(
         );
     }
     Some(name)
-}
-
-fn unsupported(setting: &str, value: Option<&Value>, problems: &mut Problems) {
-    if value.is_some() {
-        problems.add(setting, "not supported by this version: take it out");
-    }
 }
 
 fn on_failure(setting: &str, text: Option<&str>, problems: &mut Problems) -> OnFailure {

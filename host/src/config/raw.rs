@@ -15,6 +15,7 @@ use super::problem::Problems;
 #[derive(Debug)]
 pub(super) struct RawConfig {
     pub server: RawServer,
+    pub retention: RawRetention,
     pub egress: RawEgress,
     pub integrations: Vec<(String, RawIntegration)>,
     pub plugins: BTreeMap<String, RawPlugin>,
@@ -28,6 +29,12 @@ pub(super) struct RawServer {
     pub listen: Option<String>,
     pub public_url: Option<String>,
     pub database: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRetention {
+    pub events: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,7 +81,7 @@ pub(super) struct RawPolicy {
     pub triggers: Option<Vec<String>>,
     pub classifier: Option<String>,
     pub triager: Option<String>,
-    pub ordering_key: Option<Value>,
+    pub ordering_key: Option<String>,
     pub late: Option<Value>,
     pub stale: Option<Value>,
     pub on_failure: Option<String>,
@@ -83,6 +90,20 @@ pub(super) struct RawPolicy {
     pub settings: Option<Table>,
     pub grants: Option<Table>,
     pub limits: Option<Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLate {
+    pub after: Option<String>,
+    pub then: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStale {
+    pub version: Option<String>,
+    pub then: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +138,7 @@ pub(super) struct RawLimits {
 pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     let config = RawConfig {
         server: single(&mut file, "server", problems),
+        retention: single(&mut file, "retention", problems),
         egress: single(&mut file, "egress", problems),
         integrations: list(&mut file, "integration", "id", problems),
         plugins: named(&mut file, "plugins", problems),
@@ -126,7 +148,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     for unknown in file.keys() {
         problems.add(
             unknown,
-            "unknown section: expected [server], [egress], [[integration]], [plugins.NAME], \
+            "unknown section: expected [server], [retention], [egress], [[integration]], [plugins.NAME], \
              [destinations.NAME] or [[policy]]",
         );
     }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::problem::Problems;
-use super::raw::{RawConfig, RawEgress, RawIntegration, RawPlugin, RawServer};
+use super::raw::{RawConfig, RawEgress, RawIntegration, RawPlugin, RawRetention, RawServer};
 use super::{Config, destinations, policies, secrets, values};
 use crate::model::integration::Integration;
 use crate::model::source::Source;
@@ -20,6 +20,10 @@ use crate::model::source::Source;
 const TENANT: &str = "default";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DATABASE: &str = "triage.db";
+/// How long an event is kept, in milliseconds, where the file does not say.
+const KEEP_EVENTS_MS: i64 = 30 * 86_400_000;
+/// The longest that an event can be kept, in milliseconds: ten years.
+const KEEP_EVENTS_MS_CEILING: i64 = 3_650 * 86_400_000;
 /// The largest body of a delivery in bytes, where an integration does not say.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest `body_limit` in bytes: GitHub sends up to 25 MB, nobody more.
@@ -50,6 +54,7 @@ pub(super) fn resolve(
     let listen = listen(&raw.server, problems);
     let public_url = public_url(&raw.server, listen, problems);
     let database = database(&raw.server, around, problems);
+    let keep_events_ms = keep_events_ms(&raw.retention, problems);
     let egress_allow = egress_allow(raw.egress, problems);
     let integrations = integrations(raw.integrations, around, problems);
 
@@ -65,6 +70,7 @@ pub(super) fn resolve(
         listen: listen?,
         public_url: public_url?,
         database: database?,
+        keep_events_ms: keep_events_ms?,
         egress_allow,
         integrations,
         plugins,
@@ -127,6 +133,16 @@ fn database(
         Ok(around.folder.join(text))
     };
     problems.take("server.database", path)
+}
+
+fn keep_events_ms(raw: &RawRetention, problems: &mut Problems) -> Option<i64> {
+    match &raw.events {
+        None => Some(KEEP_EVENTS_MS),
+        Some(text) => problems.take(
+            "retention.events",
+            values::duration_ms(text, KEEP_EVENTS_MS_CEILING),
+        ),
+    }
 }
 
 fn egress_allow(raw: RawEgress, problems: &mut Problems) -> Vec<IpNet> {

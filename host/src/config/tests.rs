@@ -125,7 +125,7 @@ fn every_setting_is_in_the_template() {
         .lines()
         .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": Option<"));
     for (name, _) in fields {
-        let later = ["digest", "ordering_key", "late", "stale"].contains(&name);
+        let later = ["digest"].contains(&name);
         let section = ["settings", "grants", "limits"].contains(&name);
         let expected = if section {
             format!("[policy.{name}]")

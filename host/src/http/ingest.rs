@@ -24,6 +24,7 @@ use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
 use crate::model::integration::Integration;
 use crate::model::time::TimestampMs;
+use crate::routing;
 use crate::sources::{self, Delivery, EventIdentity, Identity, Rejection};
 use crate::store::rejections::Rejected;
 
@@ -115,12 +116,18 @@ fn new_event(
     identity: EventIdentity,
 ) -> NewEvent {
     let policies = config.policies_for(&integration.tenant, &identity.event_type);
+    let arrival = routing::Arrival {
+        body: &received.body,
+        ordering_key: identity.ordering_key.as_deref(),
+        occurred_at: identity.occurred_at,
+        received_at: received.at,
+    };
     NewEvent {
         id: EventId::new(received.at),
         tenant: integration.tenant.clone(),
         integration_id: integration.id.clone(),
         source: integration.source.as_str().to_owned(),
-        policies: policies.map(|it| it.name.clone()).collect(),
+        runs: routing::runs(policies, arrival),
         event_type: identity.event_type,
         idempotency_key: identity.idempotency_key,
         content_key: identity.content_key,

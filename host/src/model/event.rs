@@ -1,6 +1,7 @@
 //! Deliveries and events.
 
 use super::id::{EventId, RunId};
+use super::run::NewRun;
 use super::time::TimestampMs;
 
 /// Request headers: names in lower case, in the order received.
@@ -45,8 +46,8 @@ pub struct NewEvent {
     pub headers: Headers,
     /// Exactly the verified bytes.
     pub body: bytes::Bytes,
-    /// Names of the policies that get a run, in the order of the configuration.
-    pub policies: Vec<String>,
+    /// One run for each policy that wants it, in the order of the configuration.
+    pub runs: Vec<NewRun>,
 }
 
 /// A second idempotency key, made from what was sent.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::pointer::JsonPointer;
 use super::trigger::Trigger;
 
 /// A policy, checked: everything it names exists.
@@ -17,6 +18,12 @@ pub struct Policy {
     pub classifier: Option<String>,
     /// The plugin that decides what should happen, if any.
     pub triager: Option<String>,
+    /// Where the payload names the thing whose events must be handled one after another.
+    pub ordering_key: Option<JsonPointer>,
+    /// What becomes of events that come late.
+    pub late: Option<LateRule>,
+    /// What becomes of events that tell of an older version than was seen before.
+    pub stale: Option<StaleRule>,
     /// JSON text of the `settings` table.
     pub settings: String,
     /// What its plugins may use.
@@ -27,6 +34,64 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// What happens when a plugin breaks a rule twice on one event.
     pub on_failure: OnFailure,
+}
+
+#[cfg(test)]
+impl Policy {
+    /// A policy that wants nothing.
+    pub fn named(name: &str, tenant: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            tenant: tenant.to_owned(),
+            triggers: Vec::new(),
+            classifier: None,
+            triager: None,
+            ordering_key: None,
+            late: None,
+            stale: None,
+            settings: "{}".to_owned(),
+            grants: Grants::default(),
+            limits: Limits::default(),
+            retry: RetryPolicy::default(),
+            on_failure: OnFailure::default(),
+        }
+    }
+}
+
+/// When an event is late, and what then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRule {
+    /// Received more than this many milliseconds after it occurred.
+    pub after_ms: i64,
+    /// What becomes of it.
+    pub then: LateThen,
+}
+
+/// What becomes of a late event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateThen {
+    /// It is handled, and the plugin is told.
+    Flag,
+    /// It is handled as any other.
+    Process,
+    /// Its run is over at once.
+    Drop,
+}
+
+/// How new an event's news are, and what becomes of old ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleRule {
+    /// Where the payload says it: compared within one ordering key.
+    pub version: JsonPointer,
+    /// What becomes of an event with an older version than one before it.
+    pub then: StaleThen,
+}
+
+/// What becomes of a stale event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleThen {
+    /// Its run is over at once.
+    Drop,
 }
 
 /// What a policy's plugins may use beyond `log`, `settings` and `clock`.

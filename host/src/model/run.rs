@@ -4,6 +4,67 @@ use super::event::Headers;
 use super::id::{EventId, RunId};
 use super::outcome::Outcome;
 use super::time::TimestampMs;
+use super::version::Version;
+
+/// A run that is about to be queued with its event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewRun {
+    /// The policy that handles the event.
+    pub policy: String,
+    /// Runs of one policy and integration with the same key go one after another.
+    pub ordering_key: Option<String>,
+    /// How new the thing is that the event tells of, for a policy that drops stale news.
+    pub version: Option<Version>,
+    /// Whether the plugin is told that the event came late.
+    pub late: bool,
+    /// Why it is over before it begins, if it is.
+    pub dropped: Option<Dropped>,
+}
+
+/// Why a run was over before it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dropped {
+    /// The event came later than the policy wants to hear of it.
+    Late,
+    /// The event tells of an older version than one that came before it.
+    Stale,
+}
+
+impl Dropped {
+    /// The word used in SQL, JSON and pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// The reason in a sentence.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Late => "the event came later than the policy's `late` rule allows",
+            Self::Stale => {
+                "a newer version of the same thing came before it: the policy's `stale` rule"
+            }
+        }
+    }
+}
+
+/// The text is no reason to drop a run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownDropped;
+
+impl std::str::FromStr for Dropped {
+    type Err = UnknownDropped;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDropped> {
+        [Self::Late, Self::Stale]
+            .into_iter()
+            .find(|it| it.as_str() == text)
+            .ok_or(UnknownDropped)
+    }
+}
 
 /// A run that a worker has claimed, with everything it needs to be evaluated.
 #[derive(Clone, Debug)]
@@ -14,6 +75,10 @@ pub struct ClaimedRun {
     pub seq: i64,
     /// The policy that handles the event.
     pub policy: String,
+    /// Runs with the same key go one after another.
+    pub ordering_key: Option<String>,
+    /// Whether the event came late, for a policy that wants to know.
+    pub late: bool,
     /// 1 for the first try.
     pub attempt: u32,
     /// How many earlier attempts ended in an error of the host; they do not count.

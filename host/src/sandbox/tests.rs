@@ -56,6 +56,8 @@ fn run() -> ClaimedRun {
         id: RunId::new(0),
         seq: 1,
         policy: "p".to_owned(),
+        ordering_key: Some("42".to_owned()),
+        late: true,
         attempt: 1,
         host_errors: 0,
         breaches: 0,

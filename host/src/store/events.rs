@@ -6,10 +6,11 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::content::{self, Content};
 use super::keys::KeyHash;
+use super::order::{self, PreparedRun};
 use super::seen::{self, Seen};
 use super::{Store, StoreError, row};
 use crate::model::event::{Accepted, Headers, NewEvent};
-use crate::model::id::{EventId, RunId};
+use crate::model::id::EventId;
 use crate::model::time::TimestampMs;
 
 const INSERT_EVENT: &str = "
@@ -20,10 +21,6 @@ VALUES (:id, :tenant, :integration_id, :source, :event_type, :idempotency_key, :
 
 const INSERT_CONTENT: &str = "
 INSERT INTO event_content (event_seq, encoding, content) VALUES (:event_seq, :encoding, :content)";
-
-const INSERT_RUN: &str = "
-INSERT INTO run (id, event_seq, tenant, policy, state, created_at, run_after)
-VALUES (:id, :event_seq, :tenant, :policy, 'queued', :now, :now)";
 
 const COUNT_DUPLICATE: &str = "
 UPDATE event
@@ -41,7 +38,7 @@ SELECT encoding, content
 /// A new event with everything computed that the writer thread need not compute.
 struct Prepared {
     event: NewEvent,
-    run_ids: Vec<RunId>,
+    runs: Vec<PreparedRun>,
     content: Content,
     id_hash: KeyHash,
     content_hash: Option<KeyHash>,
@@ -66,10 +63,10 @@ impl Store {
                 .as_ref()
                 .map(|it| self.hasher.hash(&event.integration_id, "content", &it.key)),
             content: content::pack(&event.headers, &event.body),
-            run_ids: event
-                .policies
+            runs: event
+                .runs
                 .iter()
-                .map(|_| RunId::new(event.received_at))
+                .map(|run| PreparedRun::new(&self.hasher, &event, run))
                 .collect(),
             event,
         });
@@ -122,18 +119,12 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
     if let Some(hash) = prepared.content_hash {
         seen.insert(hash, event_seq);
     }
-    for (policy, run_id) in event.policies.iter().zip(&prepared.run_ids) {
-        tx.prepare_cached(INSERT_RUN)?.execute(named_params! {
-            ":id": run_id.to_bytes(),
-            ":event_seq": event_seq,
-            ":tenant": event.tenant,
-            ":policy": policy,
-            ":now": now,
-        })?;
+    for run in &prepared.runs {
+        order::insert(tx, run, event_seq, event)?;
     }
     Ok(Accepted {
         event_id: event.id,
-        run_ids: prepared.run_ids.clone(),
+        run_ids: prepared.runs.iter().map(|it| it.id).collect(),
         duplicate: false,
     })
 }

@@ -39,8 +39,17 @@ impl KeyHasher {
 
     /// The hash of an integration's key of one kind (`id` or `content`).
     pub(super) fn hash(&self, integration_id: &str, kind: &str, key: &str) -> KeyHash {
+        self.hash_parts(&[integration_id, kind, key])
+    }
+
+    /// The hash under which a policy's runs with one ordering key go one after another.
+    pub(super) fn ordering_hash(&self, policy: &str, integration_id: &str, key: &str) -> KeyHash {
+        self.hash_parts(&["ordering", policy, integration_id, key])
+    }
+
+    fn hash_parts(&self, parts: &[&str]) -> KeyHash {
         let mut mac = self.0.clone();
-        for part in [integration_id, kind, key] {
+        for part in parts {
             // The length before each part: no two lists of parts give the same text.
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part.as_bytes());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::{Store, StoreError, content, row};
+use super::{Store, StoreError, content, order, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
 use crate::model::id::RunId;
@@ -17,13 +17,13 @@ UPDATE run
    SET state = 'running', run_after = NULL, lease_until = :lease_until,
        attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, :now)
  WHERE seq IN (SELECT seq FROM run
-                WHERE state = 'queued' AND run_after <= :now
+                WHERE state = 'queued' AND waits = 0 AND run_after <= :now
                 ORDER BY run_after, seq
                 LIMIT :limit)
 RETURNING seq";
 
 const LOAD_CLAIMED: &str = "
-SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.attempt, run.host_errors, run.breaches,
+SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.ordering_key, run.late, run.attempt, run.host_errors, run.breaches,
        run.first_attempt_at, event.seq AS event_seq, event.id AS event_id, event.tenant, event.integration_id,
        event.source, event.event_type, event.idempotency_key, event.received_at, event.occurred_at,
        event_content.encoding, event_content.content
@@ -32,7 +32,7 @@ SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.attempt, run.host_e
   JOIN event_content ON event_content.event_seq = run.event_seq
  WHERE run.seq = :seq";
 
-const NEXT_DUE: &str = "SELECT min(run_after) FROM run WHERE state = 'queued'";
+const NEXT_DUE: &str = "SELECT min(run_after) FROM run WHERE state = 'queued' AND waits = 0";
 
 const INSERT_ATTEMPT: &str = "
 INSERT INTO attempt (run_seq, number, started_at, finished_at, class, error,
@@ -82,6 +82,8 @@ pub struct FinishedAttempt {
     pub run_seq: i64,
     /// The run's tenant.
     pub tenant: String,
+    /// Whether others wait for their turn behind it.
+    pub in_order: bool,
     /// The attempt's number, as claimed.
     pub attempt: u32,
     /// When it began.
@@ -186,6 +188,8 @@ fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
         id: row::id::<RunId>(row, "run_id")?,
         seq: row.get("run_seq")?,
         policy: row.get("policy")?,
+        ordering_key: row.get("ordering_key")?,
+        late: row.get("late")?,
         attempt: row.get("attempt")?,
         host_errors: row.get("host_errors")?,
         breaches: row.get("breaches")?,
@@ -239,6 +243,9 @@ fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), Sto
             ":content": row::to_json(&action.content)?,
             ":now": finished.finished_at,
         })?;
+    }
+    if finished.in_order && !matches!(finished.transition, Transition::RetryAt { .. }) {
+        order::let_next(tx, finished.run_seq)?;
     }
     Ok(())
 }

@@ -109,6 +109,11 @@ impl Seen {
         };
         let watermarks = seen.load_filters(connection)?;
         seen.load_keys(connection, &watermarks)?;
+        tracing::debug!(
+            keys = seen.keys_in_memory(),
+            filter_bytes = seen.filters.bytes(),
+            "the keys of kept events are loaded"
+        );
         Ok(seen)
     }
 

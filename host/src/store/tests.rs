@@ -4,9 +4,11 @@ mod accept;
 mod access;
 mod failures;
 mod opening;
+mod order;
 mod plans;
 mod queues;
 mod rejections;
+mod retention;
 mod seen;
 
 use std::future::Future;
@@ -20,6 +22,7 @@ use tempfile::TempDir;
 use super::{Store, StoreError};
 use crate::model::event::{ContentKey, Headers, NewEvent};
 use crate::model::id::EventId;
+use crate::model::run::NewRun;
 use crate::model::time::TimestampMs;
 
 pub const NOW: TimestampMs = 1_795_248_000_000;
@@ -151,7 +154,10 @@ fn event(integration_id: &str, key: &str, now: TimestampMs) -> NewEvent {
         occurred_at: None,
         headers: Headers::default(),
         body: bytes::Bytes::from(format!("{{\"key\":\"{key}\"}}")),
-        policies: vec!["incidents".to_owned()],
+        runs: vec![NewRun {
+            policy: "incidents".to_owned(),
+            ..NewRun::default()
+        }],
     }
 }
 

@@ -82,6 +82,11 @@ pub enum What {
         #[serde(flatten)]
         decision: Decision,
     },
+    /// The run was over before it began.
+    Dropped {
+        /// Why.
+        reason: &'static str,
+    },
     /// The run was given up.
     Dead {
         /// Why.
@@ -195,12 +200,19 @@ fn handled(detail: &RunDetail) -> Vec<Step> {
         at: ended_at,
         what: What::Dead { reason: it.clone() },
     });
+    let dropped = run.dropped.iter().map(|it| Step {
+        at: ended_at,
+        what: What::Dropped {
+            reason: it.reason(),
+        },
+    });
     let actions = detail.actions.iter().map(|it| Step {
         at: it.created_at,
         what: What::Action(Box::new(it.clone())),
     });
     attempts
         .chain(decision)
+        .chain(dropped)
         .chain(dead)
         .chain(actions)
         .collect()

@@ -177,6 +177,7 @@ impl Worker {
         self.commit(FinishedAttempt {
             run_seq: run.seq,
             tenant: run.event.tenant,
+            in_order: run.ordering_key.is_some(),
             attempt: run.attempt,
             started_at,
             finished_at,
@@ -189,6 +190,7 @@ impl Worker {
 
     async fn commit(&self, finished: FinishedAttempt) {
         let has_actions = !finished.actions.is_empty();
+        let in_order = finished.in_order;
         let run_seq = finished.run_seq;
         let finished = Arc::new(finished);
         let began = Instant::now();
@@ -201,6 +203,9 @@ impl Worker {
         }
         if has_actions {
             self.0.actions_wake.notify_one();
+        }
+        if in_order {
+            self.0.runs_wake.notify_one();
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::model::decision::{ActionContent, Classification, Decision, Plan, Prio
 use crate::model::event::{Headers, NewEvent};
 use crate::model::id::{ActionId, EventId};
 use crate::model::outcome::{Breach, Outcome};
-use crate::model::run::{Completion, Evaluation, LogLine};
+use crate::model::run::{Completion, Evaluation, LogLine, NewRun};
 use crate::store::actions::FinishedAction;
 use crate::store::runs::FinishedAttempt;
 
@@ -31,7 +31,13 @@ fn event(number: u8, policies: &[&str]) -> NewEvent {
             header("x-hub-signature-256", "sha256=0123456789abcdef"),
         ]),
         body: BODY.to_vec().into(),
-        policies: policies.iter().map(|it| (*it).to_owned()).collect(),
+        runs: policies
+            .iter()
+            .map(|it| NewRun {
+                policy: (*it).to_owned(),
+                ..NewRun::default()
+            })
+            .collect(),
     }
 }
 
@@ -138,6 +144,7 @@ async fn attempt(
     let finished = FinishedAttempt {
         run_seq: claimed.seq,
         tenant: claimed.event.tenant,
+        in_order: false,
         attempt: claimed.attempt,
         started_at: at,
         finished_at: at + 12,

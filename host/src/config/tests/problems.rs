@@ -23,7 +23,7 @@ fn all_problems_are_found_at_once() {
     server.database: invalid type: integer `5`, expected a string
     server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
-    servre: unknown section: expected [server], [egress], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
+    servre: unknown section: expected [server], [retention], [egress], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
     integration[0].id: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
     integration[0].source: missing: standard, sentry, stripe, github or slack
@@ -207,16 +207,40 @@ fn policies_are_checked() {
 #[test]
 fn what_this_version_does_not_do_is_refused_by_name() {
     assert_snapshot!(problems(&policy(r#"
-        ordering_key = "/issue/id"
-        late = { after = "1h", then = "flag" }
-        stale = { version = "/issue/updated_at", then = "drop" }
         on_failure = "default-route"
     "#)), @"
-    policy.incidents.ordering_key: not supported by this version: take it out
-    policy.incidents.late: not supported by this version: take it out
-    policy.incidents.stale: not supported by this version: take it out
     policy.incidents.on_failure: `default-route` is not supported by this version: use `retry` or `dead-letter`
     ");
+}
+
+#[test]
+fn rules_of_order_and_time_are_checked() {
+    assert_snapshot!(problems(&policy(r#"
+        ordering_key = "issue.id"
+        late = { after = "1 hour", then = "ignore", than = 1 }
+        stale = { version = "updated_at", then = "flag" }
+    "#)), @"
+    policy.incidents.ordering_key: `issue.id` is not a JSON pointer, as `/issue/id`: it begins with `/`, and `~` is written `~0`, `/` within a name `~1`
+    policy.incidents.late.than: unknown field `than`, expected `after` or `then`
+    policy.incidents.late.after: `1 hour` is not a duration: as `500ms`, `30s`, `5m`, `24h` or `7d`
+    policy.incidents.late.then: `ignore` is none of `flag`, `process` and `drop`
+    policy.incidents.stale.version: `updated_at` is not a JSON pointer, as `/issue/id`: it begins with `/`, and `~` is written `~0`, `/` within a name `~1`
+    policy.incidents.stale.then: `flag` is not `drop`
+    ");
+    assert_snapshot!(problems(&policy(r#"
+        late = "1h"
+        stale = { version = "/updated_at", then = "drop" }
+    "#)), @r#"
+    policy.incidents.late: must be a table, as `{ after = "1h", then = "flag" }`
+    policy.incidents.stale: versions are compared within one `ordering_key`: set that, too
+    "#);
+    assert_snapshot!(problems(&policy("ordering_key = \"/id\"\nlate = {}\nstale = {}")), @"
+    policy.incidents.late.after: missing: as `1h`
+    policy.incidents.late.then: missing: `flag`, `process` or `drop`
+    policy.incidents.stale.version: missing: as `/issue/updated_at`
+    policy.incidents.stale.then: missing: `drop`
+    ");
+    assert_snapshot!(problems("[retention]\nevents = \"0d\""), @"retention.events: `0d` is not within 1ms and 3650d");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub fn show(trace: &RunTrace, body: &[u8]) -> Markup {
         p.line {
             (parts::badge(run.state.as_str(), run.state.as_str()))
             @if let Some(outcome) = &run.outcome { " " (outcome) }
+            @if run.waits { " behind an earlier run of " code { (run.ordering_key.as_deref().unwrap_or_default()) } }
             @if let (RunState::Queued, Some(at)) = (run.state, run.next_attempt_at) { " next attempt " (parts::time(at)) }
             @if let Some(at) = run.finished_at { " after " (parts::took(event.received_at, at)) }
         }
@@ -73,6 +74,7 @@ pub fn step(step: &Step) -> Markup {
             let head = html! { "Decided" @if let Some(outcome) = outcome { ": " (outcome) } };
             item(step.at, head, planned(decision))
         }
+        What::Dropped { reason } => item(step.at, html! { "Dropped" }, html! { p { (reason) } }),
         What::Dead { reason } => item(
             step.at,
             html! { "Given up" },

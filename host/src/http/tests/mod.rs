@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::live::{Live, Setup};
 use crate::model::integration::Integration;
-use crate::model::policy::{Grants, Limits, OnFailure, Policy, RetryPolicy};
+use crate::model::policy::Policy;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
 use crate::model::time::TimestampMs;
@@ -249,6 +249,7 @@ fn config(public_url: &str, database: std::path::PathBuf) -> Config {
         listen: "127.0.0.1:8080".parse().unwrap(),
         public_url: public_url.parse().unwrap(),
         database,
+        keep_events_ms: 30 * 86_400_000,
         egress_allow: Vec::new(),
         integrations: integrations.map(|it| (it.id.clone(), it)).collect(),
         plugins: BTreeMap::new(),
@@ -281,15 +282,7 @@ fn integration(tenant: &str, source: Source) -> Integration {
 
 fn policy(name: &str, tenant: &str, triggers: &[&str]) -> Policy {
     Policy {
-        name: name.to_owned(),
-        tenant: tenant.to_owned(),
         triggers: triggers.iter().map(|it| it.parse().unwrap()).collect(),
-        classifier: None,
-        triager: None,
-        settings: "{}".to_owned(),
-        grants: Grants::default(),
-        limits: Limits::default(),
-        retry: RetryPolicy::default(),
-        on_failure: OnFailure::default(),
+        ..Policy::named(name, tenant)
     }
 }

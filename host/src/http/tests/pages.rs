@@ -71,6 +71,7 @@ async fn work_off(host: &TestHost) {
         let finished = FinishedAttempt {
             run_seq: run.seq,
             tenant: run.event.tenant.clone(),
+            in_order: false,
             attempt: run.attempt,
             started_at: now,
             finished_at: now + 12,

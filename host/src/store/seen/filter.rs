@@ -105,7 +105,7 @@ impl Filters {
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.buckets.iter().map(|it| it.bits.len()).sum()
+        self.buckets.iter().map(|it| it.bits.capacity()).sum()
     }
 }
 

@@ -50,6 +50,7 @@ fn finished(
     FinishedAttempt {
         run_seq: run.seq,
         tenant: run.event.tenant.clone(),
+        in_order: run.ordering_key.is_some(),
         attempt: run.attempt,
         started_at: at,
         finished_at: at + 5,
@@ -66,7 +67,7 @@ fn finished(
     }
 }
 
-fn failed(run: &ClaimedRun, at: i64, transition: Transition) -> Arc<FinishedAttempt> {
+pub(super) fn failed(run: &ClaimedRun, at: i64, transition: Transition) -> Arc<FinishedAttempt> {
     Arc::new(finished(
         run,
         at,
@@ -75,7 +76,7 @@ fn failed(run: &ClaimedRun, at: i64, transition: Transition) -> Arc<FinishedAtte
     ))
 }
 
-fn decided(run: &ClaimedRun, at: i64, priority: Priority) -> Arc<FinishedAttempt> {
+pub(super) fn decided(run: &ClaimedRun, at: i64, priority: Priority) -> Arc<FinishedAttempt> {
     let (decision, actions) = ticket(priority);
     let transition = Transition::Complete(Completion::Acted);
     Arc::new(FinishedAttempt {
@@ -84,12 +85,23 @@ fn decided(run: &ClaimedRun, at: i64, priority: Priority) -> Arc<FinishedAttempt
     })
 }
 
-fn retry_at(at: i64) -> Transition {
+pub(super) fn retry_at(at: i64) -> Transition {
     Transition::RetryAt {
         at,
         breach: false,
         host_error: false,
     }
+}
+
+/// The desk took a ticket.
+pub(super) fn opened(action: ClaimedAction, at: i64) -> Arc<Vec<FinishedAction>> {
+    Arc::new(vec![FinishedAction {
+        action,
+        started_at: at,
+        finished_at: at,
+        delivered: Delivered::Done(Receipt::Ticket),
+        transition: ActionTransition::Delivered(Receipt::Ticket),
+    }])
 }
 
 impl TestStore {

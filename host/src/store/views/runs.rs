@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{At, Page, PageRequest};
 use crate::model::decision::{ActionContent, Decision, Priority};
 use crate::model::id::{ActionId, EventId, RunId, TicketId};
-use crate::model::run::LogLine;
+use crate::model::run::{Dropped, LogLine};
 use crate::store::{Store, StoreError, row};
 
 const NEWEST: &str = "SELECT seq FROM run WHERE seq < :before ORDER BY seq DESC LIMIT :limit";
@@ -28,7 +28,7 @@ const FIND: &str = "SELECT seq FROM run WHERE id = :id";
 
 const LOAD: &str = "
 SELECT run.id, run.tenant, run.policy, run.state, run.created_at, run.run_after, run.finished_at, run.attempt,
-       run.host_errors, run.outcome, run.decision, run.dead_reason,
+       run.host_errors, run.outcome, run.decision, run.dead_reason, run.ordering_key, run.waits, run.late, run.dropped,
        event.id AS event_id, event.event_type, event.integration_id
   FROM run
   JOIN event ON event.seq = run.event_seq
@@ -125,8 +125,16 @@ pub struct RunView {
     pub policy: String,
     /// Where it stands.
     pub state: RunState,
-    /// `ignored`, `noted` or `acted`, once it is completed.
+    /// `ignored`, `noted`, `acted` or `dropped`, once it is completed.
     pub outcome: Option<String>,
+    /// Why it was dropped.
+    pub dropped: Option<Dropped>,
+    /// Runs with the same key go one after another.
+    pub ordering_key: Option<String>,
+    /// Whether it waits for an earlier run with its ordering key.
+    pub waits: bool,
+    /// Whether the plugin is told that the event came late.
+    pub late: bool,
     /// How much the event matters, once it is decided.
     pub priority: Option<Priority>,
     /// The classification's category, once it is decided.
@@ -341,6 +349,13 @@ fn view(row: &Row<'_>) -> Result<(RunView, Option<Decision>), StoreError> {
         policy: row.get("policy")?,
         state: row::word(&row.get::<_, String>("state")?, "run state")?,
         outcome: row.get("outcome")?,
+        dropped: row
+            .get::<_, Option<String>>("dropped")?
+            .map(|it| row::word(&it, "reason to drop a run"))
+            .transpose()?,
+        ordering_key: row.get("ordering_key")?,
+        waits: row.get("waits")?,
+        late: row.get("late")?,
         priority: classification.map(|it| it.priority),
         category: classification.map(|it| it.category.clone()),
         summary: decision

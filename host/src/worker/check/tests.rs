@@ -6,19 +6,14 @@ use crate::model::decision::{Priority, Ticket};
 use crate::model::event::Headers;
 use crate::model::id::{EventId, RunId};
 use crate::model::integration::WebhookDestination;
-use crate::model::policy::{Grants, Limits, OnFailure, RetryPolicy};
+use crate::model::policy::{Grants, Limits, RetryPolicy};
 use crate::model::run::ClaimedEvent;
 use crate::model::secret::Secret;
 
 fn policy() -> Policy {
     let destinations = ["desk", "oncall", "gone"].map(str::to_owned).into();
     Policy {
-        name: "incidents".to_owned(),
-        tenant: "acme".to_owned(),
-        triggers: Vec::new(),
-        classifier: None,
         triager: Some("p".to_owned()),
-        settings: "{}".to_owned(),
         grants: Grants {
             destinations,
             ..Grants::default()
@@ -27,8 +22,7 @@ fn policy() -> Policy {
             actions: 3,
             ..Limits::default()
         },
-        retry: RetryPolicy::default(),
-        on_failure: OnFailure::Retry,
+        ..Policy::named("incidents", "acme")
     }
 }
 
@@ -51,6 +45,8 @@ fn run() -> ClaimedRun {
         id: RunId::new(0),
         seq: 1,
         policy: "incidents".to_owned(),
+        ordering_key: None,
+        late: false,
         attempt: 1,
         host_errors: 0,
         breaches: 0,

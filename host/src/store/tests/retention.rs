@@ -1,0 +1,134 @@
+//! Old events go with everything that is theirs, unless they have work to do.
+
+use super::queues::{decided, opened};
+use super::{NOW, TestStore, event, with_content_key};
+use crate::model::decision::Priority;
+use crate::retention;
+use crate::store::retention::Batch;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Rows of every table that belongs to events.
+async fn rows(store: &TestStore) -> Vec<i64> {
+    let mut counts = Vec::new();
+    for table in [
+        "event",
+        "event_content",
+        "event_name",
+        "run",
+        "attempt",
+        "action",
+        "action_attempt",
+        "receipt",
+        "ticket",
+    ] {
+        counts.push(store.count(table).await);
+    }
+    counts
+}
+
+/// Decides the oldest run, and opens its ticket.
+async fn work(store: &TestStore) {
+    let run = store
+        .claim_due_runs(NOW, NOW + 1_000, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    store
+        .finish_attempt(decided(&run, NOW, Priority::High))
+        .await
+        .unwrap();
+    let action = store
+        .claim_due_actions(NOW + DAY_MS, NOW + DAY_MS, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    store.finish_actions(opened(action, NOW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_event_goes_with_everything_that_is_its() {
+    let store = TestStore::new();
+    let old = with_content_key(event("int", "old", NOW), "content", None);
+    let first = store.accept(old.clone()).await.unwrap();
+    let again = with_content_key(event("int", "other name", NOW), "content", None);
+    assert!(store.accept(again).await.unwrap().duplicate);
+    work(&store).await;
+    store
+        .accept(event("int", "young", NOW + DAY_MS))
+        .await
+        .unwrap();
+    assert_eq!(rows(&store).await, [2, 2, 1, 2, 1, 1, 1, 1, 1]);
+
+    let deleted = retention::sweep(&store, NOW + DAY_MS).await.unwrap();
+    assert_eq!(deleted, 1);
+    assert_eq!(rows(&store).await, [1, 1, 0, 1, 0, 0, 0, 0, 0]);
+    assert!(store.event(None, first.event_id).await.unwrap().is_none());
+    // Its keys are free again, in memory too.
+    for (id, content) in [("old", "content"), ("other name", "other content")] {
+        let later = with_content_key(event("int", id, NOW + DAY_MS), content, None);
+        assert!(!store.accept(later).await.unwrap().duplicate, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_work_to_do_stays_and_holds_up_no_other() {
+    let store = TestStore::new();
+    store.accept(event("int", "done", NOW)).await.unwrap();
+    work(&store).await;
+    store.accept(event("int", "queued", NOW)).await.unwrap();
+    let run = store
+        .claim_due_runs(NOW, NOW + 1_000, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    store.accept(event("int", "also done", NOW)).await.unwrap();
+    work(&store).await;
+
+    let batch = store.delete_expired(NOW + DAY_MS, 0, 10).await.unwrap();
+    assert_eq!((batch.deleted, batch.kept), (2, 1));
+    // An action that is still to be carried out is work as well.
+    store
+        .finish_attempt(decided(&run, NOW, Priority::High))
+        .await
+        .unwrap();
+    assert_eq!(retention::sweep(&store, NOW + DAY_MS).await.unwrap(), 0);
+    let action = store
+        .claim_due_actions(NOW + DAY_MS, NOW, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    store.finish_actions(opened(action, NOW)).await.unwrap();
+    assert_eq!(retention::sweep(&store, NOW + DAY_MS).await.unwrap(), 1);
+    assert_eq!(rows(&store).await, [0; 9]);
+}
+
+#[tokio::test]
+async fn a_batch_looks_at_no_more_than_it_is_told() {
+    let store = TestStore::new();
+    for number in 0..5 {
+        store
+            .accept(crate::model::event::NewEvent {
+                runs: Vec::new(),
+                ..event("int", &number.to_string(), NOW)
+            })
+            .await
+            .unwrap();
+    }
+    let first = store.delete_expired(NOW + 1, 0, 3).await.unwrap();
+    let expected = Batch {
+        deleted: 3,
+        kept: 0,
+        next: Some(3),
+    };
+    assert_eq!(first, expected);
+    let rest = store.delete_expired(NOW + 1, 3, 3).await.unwrap();
+    assert_eq!((rest.deleted, rest.next), (2, Some(5)));
+    assert_eq!(
+        store.delete_expired(NOW + 1, 5, 3).await.unwrap().next,
+        None
+    );
+    // Nothing is old enough.
+    store.accept(event("int", "young", NOW)).await.unwrap();
+    assert_eq!(store.delete_expired(NOW, 0, 3).await.unwrap().deleted, 0);
+}
