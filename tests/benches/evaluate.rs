@@ -246,6 +246,8 @@ impl Bench {
             id: RunId::new(TIME_MS),
             seq: 1,
             policy: "incidents".to_owned(),
+            ordering_key: None,
+            late: false,
             attempt: 1,
             host_errors: 0,
             breaches: 0,
