@@ -199,7 +199,7 @@ CREATE TABLE ticket (
 CREATE UNIQUE INDEX ticket_by_id     ON ticket (id);
 CREATE INDEX        ticket_by_tenant ON ticket (tenant);
 
--- Deliveries that were not believed: the newest ones, without their bodies.
+-- Deliveries that were refused: the newest ones, without their bodies.
 CREATE TABLE rejection (
     seq            INTEGER PRIMARY KEY AUTOINCREMENT,
     at             INTEGER NOT NULL,
@@ -207,11 +207,20 @@ CREATE TABLE rejection (
     integration_id TEXT    NOT NULL,
     source         TEXT    NOT NULL,
     cause          TEXT    NOT NULL,
-    detail         TEXT    NOT NULL,
+    header         TEXT,
     remote         TEXT    NOT NULL,
-    body_bytes     INTEGER NOT NULL,
-    body_sha256    BLOB    NOT NULL CHECK (length(body_sha256) = 32)
+    body_bytes     INTEGER NOT NULL CHECK (0 <= body_bytes),
+    body_sha256    BLOB CHECK (length(body_sha256) = 32)
 ) STRICT;
+
+-- How many of them there were, those that are not listed included.
+CREATE TABLE rejection_count (
+    tenant         TEXT    NOT NULL,
+    integration_id TEXT    NOT NULL,
+    cause          TEXT    NOT NULL,
+    count          INTEGER NOT NULL CHECK (0 < count),
+    PRIMARY KEY (tenant, integration_id, cause)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE token (
     id         BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),

@@ -77,15 +77,19 @@ pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let state = HttpState {
         live,
-        store,
+        store: store.clone(),
         clock,
         runs_wake,
+        rates: Arc::default(),
     };
     // Before anybody is told: whoever reads the address may ask to stop at once.
     let terminated = http_runtime.block_on(async { signal(SignalKind::terminate()) })?;
     writeln!(out, "listening on http://{address}")?;
     out.flush()?;
     http_runtime.block_on(serve(listener, state, terminated))?;
+    if let Err(error) = http_runtime.block_on(store.write_rejection_counts()) {
+        tracing::warn!(error = %error, "some rejections are not counted");
+    }
     tracing::info!("stopping: no new requests; finishing what was claimed");
     // Only fails when both loops are gone already.
     let _ = stop_work.send(true);

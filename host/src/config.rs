@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod resolve;
 mod secrets;
+mod server;
 mod values;
 
 #[cfg(test)]
@@ -49,6 +50,8 @@ pub struct Config {
     pub database: PathBuf,
     /// How long an event is kept, in milliseconds.
     pub keep_events_ms: i64,
+    /// Proxies that are believed about whom they speak for.
+    pub trusted_proxies: Vec<IpNet>,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
     /// By id.
@@ -134,7 +137,7 @@ impl Config {
 
     /// How a program on this machine reaches the server.
     pub fn local_url(&self) -> Option<Url> {
-        resolve::local_url(self.listen)
+        server::local_url(self.listen)
     }
 
     /// The policies that want an event of this type, in the order of the file.

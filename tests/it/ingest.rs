@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use triage_host::model::source::Source;
 use triage_tests::delivery::{sample_body, ticketed};
 use triage_tests::http::raw;
+use triage_tests::wait::wait_until;
 use triage_tests::{Delivery, Folder, Host, config};
 
 /// What an answer to a kept delivery must look like.
@@ -264,7 +265,21 @@ fn a_body_over_the_limit_is_refused_however_it_is_sent() {
         format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}").as_bytes(),
     );
     assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
-    assert!(host.list("/v1/events").is_empty() && host.list("/v1/rejections").is_empty());
+    assert!(host.list("/v1/events").is_empty());
+    let rejections = host.list("/v1/rejections");
+    let seen: Vec<_> = rejections
+        .iter()
+        .map(|it| (&it["cause"], &it["body_bytes"], &it["body_sha256"]))
+        .collect();
+    let cause = json!("body_too_large");
+    assert_eq!(
+        seen,
+        [
+            (&cause, &json!(1025), &Value::Null),
+            (&cause, &json!(1_000_000_000), &Value::Null),
+            (&cause, &json!(1025), &Value::Null),
+        ]
+    );
     host.accept(&sized(1024));
 }
 
@@ -276,6 +291,11 @@ fn a_body_that_does_not_come_is_given_up() {
     assert!(
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("request_timeout"),
         "{answer}"
+    );
+    let rejection = &host.list("/v1/rejections")[0];
+    assert_eq!(
+        (&rejection["cause"], &rejection["body_bytes"]),
+        (&json!("body_too_slow"), &json!(100))
     );
     assert!(host.list("/v1/events").is_empty());
 }
@@ -298,6 +318,13 @@ fn a_delivery_that_breaks_off_is_not_kept() {
         .write_all(&delivery.body[..delivery.body.len() - 1])
         .unwrap();
     drop(stream);
+    wait_until("the rejection", || {
+        let rejections = host.list("/v1/rejections");
+        match rejections.first() {
+            Some(it) if it["cause"] == "body_cut_off" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     assert_eq!(host.accept(&delivery)["duplicate"], false);
 }
 

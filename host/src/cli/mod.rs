@@ -9,6 +9,7 @@ mod failure;
 mod init;
 mod output;
 pub mod plugin;
+mod rejection;
 mod run;
 mod send;
 mod serve;
@@ -67,6 +68,9 @@ enum Command {
     /// Look at what policies did with events.
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Look at deliveries that were refused.
+    #[command(subcommand)]
+    Rejection(rejection::RejectionCommand),
     /// Look at the tickets of the built-in desk.
     #[command(subcommand)]
     Ticket(ticket::TicketCommand),
@@ -153,6 +157,7 @@ fn run(
         Command::Send(arguments) => send::run(&arguments, &context, &mut output),
         Command::Event(command) => event::run(command, &context, &mut output),
         Command::Run(command) => run::run(command, &context, &mut output),
+        Command::Rejection(command) => rejection::run(command, &context, &mut output),
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
         Command::Token(command) => token::run(command, &context, &mut output),
         Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),

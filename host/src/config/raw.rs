@@ -29,6 +29,7 @@ pub(super) struct RawServer {
     pub listen: Option<String>,
     pub public_url: Option<String>,
     pub database: Option<String>,
+    pub trusted_proxies: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +53,8 @@ pub(super) struct RawIntegration {
     // Not typed further: the message about a wrong type would show the value.
     pub secrets: Option<Value>,
     pub body_limit: Option<String>,
+    pub rate_limit: Option<String>,
+    pub burst: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,22 +4,19 @@
 //! files that the configuration names, but opens no component and no database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use url::Url;
 
 use super::problem::Problems;
-use super::raw::{RawConfig, RawEgress, RawIntegration, RawPlugin, RawRetention, RawServer};
-use super::{Config, destinations, policies, secrets, values};
+use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
+use super::{Config, destinations, policies, secrets, server, values};
 use crate::model::integration::Integration;
+use crate::model::rate::RateLimit;
 use crate::model::source::Source;
 
 /// Whose integrations and policies those without a `tenant` are.
 const TENANT: &str = "default";
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const DATABASE: &str = "triage.db";
 /// How long an event is kept, in milliseconds, where the file does not say.
 const KEEP_EVENTS_MS: i64 = 30 * 86_400_000;
 /// The longest that an event can be kept, in milliseconds: ten years.
@@ -28,6 +25,9 @@ const KEEP_EVENTS_MS_CEILING: i64 = 3_650 * 86_400_000;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest `body_limit` in bytes: GitHub sends up to 25 MB, nobody more.
 const BODY_BYTES_CEILING: usize = 32 << 20;
+
+/// The most deliveries that may come at once under a rate limit.
+const BURST_MAX: u32 = 1_000_000;
 
 /// What lies around the file.
 pub(super) struct Surroundings<'a> {
@@ -51,11 +51,9 @@ pub(super) fn resolve(
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Config> {
-    let listen = listen(&raw.server, problems);
-    let public_url = public_url(&raw.server, listen, problems);
-    let database = database(&raw.server, around, problems);
+    let server = server::resolve(raw.server, around, problems);
     let keep_events_ms = keep_events_ms(&raw.retention, problems);
-    let egress_allow = egress_allow(raw.egress, problems);
+    let egress_allow = networks("egress.allow", raw.egress.allow, problems);
     let integrations = integrations(raw.integrations, around, problems);
 
     // A policy that names a plugin or destination which has a problem of its own is not wrong.
@@ -67,10 +65,11 @@ pub(super) fn resolve(
     let destinations = destinations::resolve(raw.destinations, &egress_allow, around, problems);
     let policies = policies::resolve(raw.policies, &names, problems);
     Some(Config {
-        listen: listen?,
-        public_url: public_url?,
-        database: database?,
+        listen: server.listen?,
+        public_url: server.public_url?,
+        database: server.database?,
         keep_events_ms: keep_events_ms?,
+        trusted_proxies: server.trusted_proxies,
         egress_allow,
         integrations,
         plugins,
@@ -86,55 +85,6 @@ pub(super) fn tenant(setting: &str, value: Option<String>, problems: &mut Proble
     tenant
 }
 
-fn listen(raw: &RawServer, problems: &mut Problems) -> Option<SocketAddr> {
-    let Some(text) = &raw.listen else {
-        return Some(LISTEN);
-    };
-    let listen = text
-        .parse()
-        .map_err(|_| format!("`{text}` is not an address and a port, as `{LISTEN}`"));
-    problems.take("server.listen", listen)
-}
-
-fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Problems) -> Option<Url> {
-    let Some(text) = &raw.public_url else {
-        return local_url(listen?);
-    };
-    let url = values::http_url(text).and_then(|mut url| {
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("must end with its path: take `?` and `#` out".to_owned());
-        }
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
-        Ok(url)
-    });
-    problems.take("server.public_url", url)
-}
-
-/// How a program on the same machine reaches a server that listens there.
-pub(super) fn local_url(listen: SocketAddr) -> Option<Url> {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port()))).ok()
-}
-
-fn database(
-    raw: &RawServer,
-    around: &Surroundings<'_>,
-    problems: &mut Problems,
-) -> Option<PathBuf> {
-    let text = raw.database.as_deref().unwrap_or(DATABASE);
-    let path = if text.is_empty() || text.ends_with('/') {
-        Err(format!("`{text}` is not a file, as `{DATABASE}`"))
-    } else {
-        Ok(around.folder.join(text))
-    };
-    problems.take("server.database", path)
-}
-
 fn keep_events_ms(raw: &RawRetention, problems: &mut Problems) -> Option<i64> {
     match &raw.events {
         None => Some(KEEP_EVENTS_MS),
@@ -145,10 +95,15 @@ fn keep_events_ms(raw: &RawRetention, problems: &mut Problems) -> Option<i64> {
     }
 }
 
-fn egress_allow(raw: RawEgress, problems: &mut Problems) -> Vec<IpNet> {
+/// The good ones of a list of networks.
+pub(super) fn networks(
+    setting: &str,
+    list: Option<Vec<String>>,
+    problems: &mut Problems,
+) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for (index, text) in raw.allow.unwrap_or_default().iter().enumerate() {
-        networks.extend(problems.take(format!("egress.allow[{index}]"), values::network(text)));
+    for (index, text) in list.unwrap_or_default().iter().enumerate() {
+        networks.extend(problems.take(format!("{setting}[{index}]"), values::network(text)));
     }
     networks
 }
@@ -205,13 +160,35 @@ fn integration(
             values::size_bytes(&text, BODY_BYTES_CEILING),
         ),
     };
+    let rate_limit = rate_limit(setting, raw.rate_limit, raw.burst, problems);
     Some(Integration {
         id: id?,
         tenant,
         source: source?,
         secrets,
         body_bytes_max: body_bytes_max?,
+        rate_limit,
     })
+}
+
+/// `None` where every delivery is taken. As many as come in one period may come at once, if `burst`
+/// does not say otherwise.
+fn rate_limit(
+    setting: &str,
+    rate: Option<String>,
+    burst: Option<i64>,
+    problems: &mut Problems,
+) -> Option<RateLimit> {
+    let at = |name: &str| format!("{setting}.{name}");
+    let Some(rate) = rate else {
+        if burst.is_some() && !problems.has(&at("rate_limit")) {
+            problems.add(at("burst"), "counts only beside a `rate_limit`");
+        }
+        return None;
+    };
+    let (deliveries, period_ms) = problems.take(at("rate_limit"), values::rate(&rate))?;
+    let burst = values::bounded(problems, &at("burst"), burst, 1..=BURST_MAX, deliveries);
+    Some(RateLimit::new(deliveries, period_ms, burst))
 }
 
 fn plugins(

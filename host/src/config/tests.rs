@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::policy::{Limits, OnFailure, RetryPolicy};
+use crate::model::rate::RateLimit;
 use crate::model::source::Source;
 
 const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -89,6 +90,8 @@ fn the_template_loads_as_it_is() {
     assert_eq!(integration.tenant, "default");
     assert_eq!(integration.source, Source::Standard);
     assert_eq!(integration.body_bytes_max, 1 << 20);
+    assert_eq!(integration.rate_limit, None);
+    assert!(config.trusted_proxies.is_empty());
     assert_eq!(integration.secrets[0].expose(), WHSEC);
     assert!(config.policies.is_empty());
 }
@@ -141,6 +144,24 @@ fn an_empty_file_is_a_server_with_defaults() {
     let config = good("");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert!(config.integrations.is_empty());
+}
+
+#[test]
+fn a_rate_limit_has_a_burst_of_one_period() {
+    let integration = |lines: &str| {
+        let text = format!(
+            "[[integration]]\nid = \"a\"\nsource = \"github\"\nsecrets = [\"env:ONCALL_SECRET\"]\n{lines}"
+        );
+        good(&text).integrations["a"].rate_limit.unwrap()
+    };
+    assert_eq!(
+        integration("rate_limit = \"100/s\""),
+        RateLimit::new(100, 1_000, 100)
+    );
+    assert_eq!(
+        integration("rate_limit = \"600/m\"\nburst = 5"),
+        RateLimit::new(600, 60_000, 5)
+    );
 }
 
 #[test]

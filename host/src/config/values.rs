@@ -14,6 +14,8 @@ use super::problem::Problems;
 
 /// The longest id or name in characters.
 const NAME_CHARS_MAX: usize = 64;
+/// The most deliveries in a period of a rate limit.
+const RATE_MAX: u64 = 1_000_000;
 /// The most known names in one message.
 const NAMES_SHOWN_MAX: usize = 20;
 
@@ -82,6 +84,21 @@ pub(super) fn duration_ms(text: &str, most_ms: i64) -> Result<i64, String> {
         None => Err(format!(
             "`{text}` is not a duration: as `500ms`, `30s`, `5m`, `24h` or `7d`"
         )),
+    }
+}
+
+/// How many, and in how many milliseconds, of a text as `100/s` or `600/m`.
+pub(super) fn rate(text: &str) -> Result<(u32, u32), String> {
+    let (number, unit) = split_unit(text);
+    let period_ms = match unit {
+        "/s" => Some(1_000),
+        "/m" => Some(60_000),
+        _ => None,
+    };
+    match number.zip(period_ms) {
+        Some((number @ 1..=RATE_MAX, period_ms)) => Ok((number as u32, period_ms)),
+        Some(_) => Err(format!("`{text}` is not within 1 and {RATE_MAX}")),
+        None => Err(format!("`{text}` is not a rate: as `100/s` or `600/m`")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use crate::model::id::RunId;
 use crate::model::time::{TimestampMs, parse_rfc3339};
 use crate::store::access::Role;
-use crate::store::rejections::RejectionView;
+use crate::store::rejections::{RejectionCount, RejectionView};
 use crate::store::tickets::TicketView;
 use crate::store::trace::RunTrace;
 use crate::store::views::{
@@ -75,6 +75,12 @@ pub struct RunQuery {
 pub struct LoginLink {
     url: String,
     expires_at: At,
+}
+
+/// All there are: integrations are few, and so are causes.
+#[derive(Serialize)]
+pub struct Counts {
+    items: Vec<RejectionCount>,
 }
 
 /// `GET /v1/events`
@@ -217,6 +223,12 @@ pub async fn list_rejections(
     Ok(Json(
         state.store.list_rejections(caller.tenant(), page).await?,
     ))
+}
+
+/// `GET /v1/rejections/counts`: a row for each integration and cause.
+pub async fn count_rejections(caller: Caller, State(state): State<HttpState>) -> Answer<Counts> {
+    let items = state.store.count_rejections(caller.tenant()).await?;
+    Ok(Json(Counts { items }))
 }
 
 /// `POST /v1/login-links`: lets a browser in with the rights of the caller's token.

@@ -39,34 +39,59 @@ pub fn headers(map: &HeaderMap) -> Result<Headers, ApiError> {
     ))
 }
 
+/// A body that was not read to its end.
+#[derive(Debug)]
+pub struct Unread {
+    /// Why.
+    pub error: ApiError,
+    /// Its length in bytes as announced, otherwise what came of it.
+    pub bytes: u64,
+}
+
+/// The length that the sender announces, in bytes.
+pub fn announced(map: &HeaderMap) -> Option<u64> {
+    map.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// The whole body, if it is small and quick enough.
-pub async fn read(map: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let announced = map
-        .get(header::CONTENT_LENGTH)
-        .and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|it| (bytes_max as u64) < it) {
-        return Err(ApiError::PayloadTooLarge(bytes_max));
+pub async fn read(map: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Unread> {
+    let announced = announced(map);
+    if let Some(bytes) = announced.filter(|it| (bytes_max as u64) < *it) {
+        let error = ApiError::PayloadTooLarge(bytes_max);
+        return Err(Unread { error, bytes });
     }
-    let collected = collect(body, announced, bytes_max);
+    let mut arrived = 0;
+    let collected = collect(body, announced, bytes_max, &mut arrived);
     tokio::time::timeout(BODY_TIMEOUT, collected)
         .await
         .unwrap_or(Err(ApiError::BodyTooSlow))
+        .map_err(|error| Unread {
+            error,
+            bytes: announced.unwrap_or(arrived as u64),
+        })
 }
 
+/// `arrived` is told how many bytes came, also when this is given up.
 async fn collect(
     mut body: Body,
     announced: Option<u64>,
     bytes_max: usize,
+    arrived: &mut usize,
 ) -> Result<Bytes, ApiError> {
     // Most bodies come in one piece, which is then used as it is.
     let Some(first) = next(&mut body).await? else {
         return Ok(Bytes::new());
     };
     let mut whole: Option<BytesMut> = None;
-    if bytes_max < first.len() {
+    *arrived = first.len();
+    if bytes_max < *arrived {
         return Err(ApiError::PayloadTooLarge(bytes_max));
     }
     while let Some(piece) = next(&mut body).await? {
+        *arrived += piece.len();
+        if bytes_max < *arrived {
+            return Err(ApiError::PayloadTooLarge(bytes_max));
+        }
         let whole = whole.get_or_insert_with(|| {
             // Room for what is there, not for what a sender only announces.
             let announced = announced
@@ -80,9 +105,6 @@ async fn collect(
             whole.extend_from_slice(&first);
             whole
         });
-        if bytes_max < whole.len() + piece.len() {
-            return Err(ApiError::PayloadTooLarge(bytes_max));
-        }
         whole.extend_from_slice(&piece);
     }
     Ok(whole.map_or(first, BytesMut::freeze))

@@ -33,6 +33,11 @@ pub enum ApiError {
     PayloadTooLarge(usize),
     /// Too many headers, or too long ones.
     HeadersTooLarge,
+    /// The integration's rate limit is used up; one more is taken in so many seconds.
+    RateLimited {
+        /// At least 1.
+        retry_after_s: i64,
+    },
     /// The store did not do what it was asked.
     Store(StoreError),
 }
@@ -87,6 +92,14 @@ impl ApiError {
                 "headers_too_large",
                 "the request has too many headers, or too long ones",
             ),
+            Self::RateLimited { retry_after_s } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                format!(
+                    "more deliveries than this integration's rate limit allows: \
+                     nothing was kept, try again in {retry_after_s} s"
+                ),
+            ),
             Self::Store(StoreError::Busy) => fixed(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
@@ -99,6 +112,25 @@ impl ApiError {
                 "unavailable",
                 "the store does not answer; nothing was kept: try again in a few seconds",
             ),
+        }
+    }
+
+    /// The name under which a refused delivery is listed and counted; `None` where it is not.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::HeadersTooLarge => Some("headers_too_large"),
+            Self::PayloadTooLarge(_) => Some("body_too_large"),
+            Self::BodyTooSlow => Some("body_too_slow"),
+            Self::BodyCutOff => Some("body_cut_off"),
+            Self::RateLimited { .. } => Some("rate_limited"),
+            // Of an `InvalidSignature`, `sources` knows the cause.
+            Self::InvalidSignature
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::BadRequest(_)
+            | Self::Unauthorized
+            | Self::Forbidden(_)
+            | Self::Store(_) => None,
         }
     }
 
@@ -119,6 +151,9 @@ impl ApiError {
         match self {
             Self::Unauthorized => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Self::RateLimited { retry_after_s } => {
+                Some((header::RETRY_AFTER, HeaderValue::from(*retry_after_s)))
             }
             Self::Store(StoreError::Busy) => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1")))

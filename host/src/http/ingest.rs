@@ -9,7 +9,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use super::HttpState;
 use super::body;
 use super::error::ApiError;
+use super::remote;
 use crate::config::Config;
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
@@ -52,6 +54,16 @@ struct Received {
     at: TimestampMs,
 }
 
+/// A delivery that is not taken in, with what is written down about it.
+struct Refusal {
+    error: ApiError,
+    /// Why, as a stable name; `None` where nothing is written down.
+    cause: Option<&'static str>,
+    header: Option<String>,
+    body_bytes: u64,
+    body_sha256: Option<[u8; 32]>,
+}
+
 /// Takes one delivery in.
 pub async fn ingest(
     State(state): State<HttpState>,
@@ -64,30 +76,88 @@ pub async fn ingest(
     let integration =
         find_integration(config, &source, &integration_id).ok_or(ApiError::NotFound)?;
     let (parts, body) = request.into_parts();
-    let headers = body::headers(&parts.headers)?;
-    let body = body::read(&parts.headers, body, integration.body_bytes_max).await?;
+    match take_in(&state, config, integration, &parts.headers, body).await {
+        Ok(response) => Ok(response),
+        Err(refusal) => {
+            let now = state.clock.now();
+            if let Some(rejected) = rejected(now, config, integration, &parts, &refusal) {
+                state.store.reject(rejected).await;
+            }
+            Err(refusal.error)
+        }
+    }
+}
+
+async fn take_in(
+    state: &HttpState,
+    config: &Config,
+    integration: &Integration,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let announced = body::announced(headers).unwrap_or(0);
+    let body_bytes_max = integration.body_bytes_max;
     let received = Received {
-        headers,
-        body,
+        headers: body::headers(headers).map_err(|error| Refusal::unread(error, announced))?,
+        body: body::read(headers, body, body_bytes_max)
+            .await
+            .map_err(|unread| Refusal::unread(unread.error, unread.bytes))?,
         at: state.clock.now(),
     };
-    match identify(integration, &received) {
-        Ok(Identity::Event(identity)) => {
+    let delivery = Delivery {
+        headers: &received.headers,
+        body: &received.body,
+        received_at: received.at,
+    };
+    let verified = sources::verify(&integration.source, &integration.secrets, delivery)
+        .map_err(|rejection| Refusal::forged(rejection, &received.body))?;
+    // Counted only now, so that a forger cannot use up what the sender may send.
+    take_rate(state, integration, received.at)
+        .map_err(|error| Refusal::read(error, &received.body))?;
+    match sources::identify(&verified, &received.body) {
+        Identity::Event(identity) => {
             let event = new_event(config, integration, received, identity);
-            let accepted = accept(&state, event).await?;
-            Ok(Json(acknowledgement(&state, accepted)).into_response())
+            let accepted = accept(state, event).await.map_err(Refusal::unlisted)?;
+            Ok(Json(acknowledgement(state, accepted)).into_response())
         }
-        Ok(Identity::Challenge(challenge)) => Ok(Json(Challenge { challenge }).into_response()),
-        Err(rejection) => {
-            let remote = parts
-                .extensions
-                .get::<ConnectInfo<SocketAddr>>()
-                .map(|it| it.0);
-            state
-                .store
-                .reject(rejected(integration, &received, rejection, remote))
-                .await;
-            Err(ApiError::InvalidSignature)
+        Identity::Challenge(challenge) => Ok(Json(Challenge { challenge }).into_response()),
+    }
+}
+
+impl Refusal {
+    /// The body was not read to its end.
+    fn unread(error: ApiError, body_bytes: u64) -> Self {
+        Self {
+            cause: error.cause(),
+            error,
+            header: None,
+            body_bytes,
+            body_sha256: None,
+        }
+    }
+
+    /// The body was read.
+    fn read(error: ApiError, body: &[u8]) -> Self {
+        Self {
+            body_sha256: Some(Sha256::digest(body).into()),
+            ..Self::unread(error, body.len() as u64)
+        }
+    }
+
+    /// It is not believed.
+    fn forged(rejection: Rejection, body: &[u8]) -> Self {
+        Self {
+            cause: Some(rejection.cause()),
+            header: rejection.header().map(str::to_owned),
+            ..Self::read(ApiError::InvalidSignature, body)
+        }
+    }
+
+    /// The host is at fault, which its log says.
+    fn unlisted(error: ApiError) -> Self {
+        Self {
+            cause: None,
+            ..Self::unread(error, 0)
         }
     }
 }
@@ -99,14 +169,18 @@ fn find_integration<'a>(config: &'a Config, source: &str, id: &str) -> Option<&'
         .filter(|it| it.source.as_str() == source)
 }
 
-fn identify(integration: &Integration, received: &Received) -> Result<Identity, Rejection> {
-    let delivery = Delivery {
-        headers: &received.headers,
-        body: &received.body,
-        received_at: received.at,
+fn take_rate(
+    state: &HttpState,
+    integration: &Integration,
+    now: TimestampMs,
+) -> Result<(), ApiError> {
+    let Some(limit) = integration.rate_limit else {
+        return Ok(());
     };
-    let verified = sources::verify(&integration.source, &integration.secrets, delivery)?;
-    Ok(sources::identify(&verified, &received.body))
+    let taken = state.rates.take(&integration.id, limit, now);
+    taken.map_err(|wait_ms| ApiError::RateLimited {
+        retry_after_s: wait_ms.div_euclid(1_000) + i64::from(0 < wait_ms.rem_euclid(1_000)),
+    })
 }
 
 fn new_event(
@@ -177,20 +251,24 @@ fn acknowledgement(state: &HttpState, accepted: Accepted) -> Acknowledgement {
 }
 
 fn rejected(
+    now: TimestampMs,
+    config: &Config,
     integration: &Integration,
-    received: &Received,
-    rejection: Rejection,
-    remote: Option<SocketAddr>,
-) -> Rejected {
-    Rejected {
-        at: received.at,
+    request: &Parts,
+    refusal: &Refusal,
+) -> Option<Rejected> {
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let trusted = &config.trusted_proxies;
+    let remote = peer.map(|it| remote::address(it.0.ip(), &request.headers, trusted));
+    Some(Rejected {
+        at: now,
         tenant: integration.tenant.clone(),
         integration_id: integration.id.clone(),
         source: integration.source.as_str().to_owned(),
-        cause: rejection.cause(),
-        detail: rejection.to_string(),
-        remote: remote.map_or_else(|| "unknown".to_owned(), |it| it.ip().to_string()),
-        body_bytes: received.body.len(),
-        body_sha256: Sha256::digest(&received.body).into(),
-    }
+        cause: refusal.cause?,
+        header: refusal.header.clone(),
+        remote: remote.map_or_else(|| "unknown".to_owned(), |it| it.to_string()),
+        body_bytes: refusal.body_bytes,
+        body_sha256: refusal.body_sha256,
+    })
 }

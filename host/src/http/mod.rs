@@ -13,6 +13,8 @@ mod health;
 mod ingest;
 mod login;
 mod pages;
+mod rate;
+mod remote;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use crate::store::Store;
 
 pub use body::BODY_TIMEOUT;
 pub use connections::serve;
+pub use rate::Rates;
 
 /// The largest body of a request that is not a delivery.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -46,6 +49,8 @@ pub struct HttpState {
     pub clock: Clock,
     /// Told when a run is queued.
     pub runs_wake: Arc<Notify>,
+    /// What the integrations used of their rate limits. Outlives every configuration.
+    pub rates: Arc<Rates>,
 }
 
 impl HttpState {
@@ -83,6 +88,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/v1/tickets", get(api::list_tickets))
         .route("/v1/tickets/{id}", get(api::show_ticket))
         .route("/v1/rejections", get(api::list_rejections))
+        .route("/v1/rejections/counts", get(api::count_rejections))
         .route("/v1/login-links", post(api::create_login_link))
         .route("/", get(pages::list_events))
         .route("/events/{id}", get(pages::show_event))

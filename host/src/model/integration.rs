@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::policy::RetryPolicy;
+use super::rate::RateLimit;
 use super::secret::Secret;
 use super::source::Source;
 
@@ -21,6 +22,8 @@ pub struct Integration {
     pub secrets: Vec<Secret>,
     /// The largest body in bytes.
     pub body_bytes_max: usize,
+    /// How many deliveries it may make; any number where `None`.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// Where actions go.

@@ -11,6 +11,7 @@ pub mod integration;
 pub mod outcome;
 pub mod pointer;
 pub mod policy;
+pub mod rate;
 pub mod run;
 pub mod secret;
 pub mod source;

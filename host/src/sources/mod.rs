@@ -83,6 +83,14 @@ impl Rejection {
             Self::SignatureMismatch => "signature_mismatch",
         }
     }
+
+    /// The name of the header that is the cause, where one is.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::MissingHeader(name) | Self::MalformedHeader(name) => Some(name),
+            Self::TimestampTooOld | Self::TimestampInFuture | Self::SignatureMismatch => None,
+        }
+    }
 }
 
 /// A secret that cannot be used with its source's scheme.

@@ -174,12 +174,16 @@ impl Store {
             Some(_) => Some(load_seen(&connection, path)?),
             None => None,
         };
+        let rejections = match &lock {
+            Some(_) => rejections::Pressure::load(&connection).map_err(sqlite)?,
+            None => rejections::Pressure::default(),
+        };
         Ok(Self {
             writer: Some(Arc::new(Writer::start(connection, seen.clone()))),
             seen,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
-            rejections: Arc::default(),
+            rejections: Arc::new(rejections),
             _lock: lock.map(Arc::new),
         })
     }

@@ -21,7 +21,7 @@ fn all_problems_are_found_at_once() {
         path = "incidents.wasm"
     "#), @r#"
     server.database: invalid type: integer `5`, expected a string
-    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`
+    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
     servre: unknown section: expected [server], [retention], [egress], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
@@ -53,11 +53,13 @@ fn server_and_egress_are_checked() {
         [server]
         public_url = "ftp://example.com"
         database = ""
+        trusted_proxies = ["10.0.0.0/8", "proxy"]
         [egress]
         allow = ["10.0.0.0/8", "::1", "10.0.0.0/33", "example.com"]
     "#), @"
     server.public_url: `ftp` is neither http nor https
     server.database: `` is not a file, as `triage.db`
+    server.trusted_proxies[1]: `proxy` is neither a network, as `10.20.0.0/16`, nor an address
     egress.allow[2]: `10.0.0.0/33` is neither a network, as `10.20.0.0/16`, nor an address
     egress.allow[3]: `example.com` is neither a network, as `10.20.0.0/16`, nor an address
     ");
@@ -99,6 +101,29 @@ fn integrations_are_checked() {
     integration[2].secrets: must be a list, as `secrets = ["env:NAME"]`
     integration[2].body_limit: `64MiB` is not within 1B and 32MiB
     "#);
+}
+
+#[test]
+fn rate_limits_are_checked() {
+    let integration = |id: &str, lines: &str| {
+        format!(
+            "[[integration]]\nid = \"{id}\"\nsource = \"github\"\nsecrets = [\"env:ONCALL_SECRET\"]\n{lines}\n"
+        )
+    };
+    let text = [
+        integration("a", "rate_limit = \"100\""),
+        integration("b", "rate_limit = \"0/s\"\nburst = 0"),
+        integration("c", "burst = 5"),
+        integration("d", "rate_limit = \"600/m\"\nburst = 1000001"),
+        integration("e", "rate_limit = 5\nburst = 1"),
+    ];
+    assert_snapshot!(problems(&text.concat()), @"
+    integration.e.rate_limit: invalid type: integer `5`, expected a string
+    integration.a.rate_limit: `100` is not a rate: as `100/s` or `600/m`
+    integration.b.rate_limit: `0/s` is not within 1 and 1000000
+    integration.c.burst: counts only beside a `rate_limit`
+    integration.d.burst: 1000001 is not within 1 and 1000000
+    ");
 }
 
 #[test]

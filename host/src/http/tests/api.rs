@@ -8,7 +8,7 @@ use super::{NOW, SECRET, TestHost, sample};
 use crate::model::source::Source;
 use crate::store::access::Role;
 
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
     "/v1/events",
     "/v1/events/evt_00000000000000000000000000000000",
     "/v1/events/evt_00000000000000000000000000000000/payload",
@@ -18,6 +18,7 @@ const ROUTES: [&str; 10] = [
     "/v1/tickets",
     "/v1/tickets/tkt_00000000000000000000000000000000",
     "/v1/rejections",
+    "/v1/rejections/counts",
     "/v1/login-links",
 ];
 

@@ -5,6 +5,7 @@ mod ingest;
 mod login;
 mod overload;
 mod pages;
+mod rejections;
 mod slow;
 
 use std::borrow::Borrow;
@@ -92,21 +93,28 @@ impl Answer {
 
 impl TestHost {
     pub fn start() -> Self {
-        Self::with_public_url("https://hooks.example.com")
+        Self::with(|_| ())
     }
 
     pub fn with_public_url(public_url: &str) -> Self {
+        Self::with(|config| config.public_url = public_url.parse().unwrap())
+    }
+
+    /// A host whose configuration is not quite the usual one.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("triage.db");
         Store::create(&database).unwrap();
         let clock = Arc::new(AtomicI64::new(NOW));
-        let config = config(public_url, database.clone());
+        let mut config = config(database.clone());
+        change(&mut config);
         let setup = Setup::assemble(config, Registry::default(), None).unwrap();
         let state = HttpState {
             store: Store::open(&database).unwrap(),
             live: Arc::new(Live::new(setup)),
             clock: Clock::Manual(clock.clone()),
             runs_wake: Arc::new(Notify::new()),
+            rates: Arc::default(),
         };
         Self {
             router: super::router(state.clone()),
@@ -240,16 +248,17 @@ pub fn sample(source: impl Borrow<Source>, id: &str, now: TimestampMs) -> String
     )
 }
 
-fn config(public_url: &str, database: std::path::PathBuf) -> Config {
+fn config(database: std::path::PathBuf) -> Config {
     let integrations = Source::BUILT_IN
         .map(|source| integration("acme", source))
         .into_iter()
         .chain([integration("globex", Source::Github)]);
     Config {
         listen: "127.0.0.1:8080".parse().unwrap(),
-        public_url: public_url.parse().unwrap(),
+        public_url: "https://hooks.example.com".parse().unwrap(),
         database,
         keep_events_ms: 30 * 86_400_000,
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         egress_allow: Vec::new(),
         integrations: integrations.map(|it| (it.id.clone(), it)).collect(),
         plugins: BTreeMap::new(),
@@ -277,6 +286,7 @@ fn integration(tenant: &str, source: Source) -> Integration {
         source,
         secrets: vec![Secret::new(SECRET), Secret::new(OLD_SECRET)],
         body_bytes_max: BODY_BYTES_MAX,
+        rate_limit: None,
     }
 }
 

@@ -1,0 +1,88 @@
+//! The server itself: where it listens, what it is called from outside, whom it believes.
+//!
+//! Called by `resolve`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::problem::Problems;
+use super::raw::RawServer;
+use super::resolve::{self, Surroundings};
+use super::values;
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const DATABASE: &str = "triage.db";
+
+/// The section `[server]`; `None` where a setting has a problem.
+pub(super) struct Server {
+    pub listen: Option<SocketAddr>,
+    pub public_url: Option<Url>,
+    pub database: Option<PathBuf>,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+pub(super) fn resolve(
+    raw: RawServer,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Server {
+    let listen = listen(&raw, problems);
+    Server {
+        listen,
+        public_url: public_url(&raw, listen, problems),
+        database: database(&raw, around, problems),
+        trusted_proxies: resolve::networks("server.trusted_proxies", raw.trusted_proxies, problems),
+    }
+}
+
+fn listen(raw: &RawServer, problems: &mut Problems) -> Option<SocketAddr> {
+    let Some(text) = &raw.listen else {
+        return Some(LISTEN);
+    };
+    let listen = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not an address and a port, as `{LISTEN}`"));
+    problems.take("server.listen", listen)
+}
+
+fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Problems) -> Option<Url> {
+    let Some(text) = &raw.public_url else {
+        return local_url(listen?);
+    };
+    let url = values::http_url(text).and_then(|mut url| {
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must end with its path: take `?` and `#` out".to_owned());
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(url)
+    });
+    problems.take("server.public_url", url)
+}
+
+/// How a program on the same machine reaches a server that listens there.
+pub(super) fn local_url(listen: SocketAddr) -> Option<Url> {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port()))).ok()
+}
+
+fn database(
+    raw: &RawServer,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    let text = raw.database.as_deref().unwrap_or(DATABASE);
+    let path = if text.is_empty() || text.ends_with('/') {
+        Err(format!("`{text}` is not a file, as `{DATABASE}`"))
+    } else {
+        Ok(around.folder.join(text))
+    };
+    problems.take("server.database", path)
+}
