@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
+use crate::fail_point::{self, Point};
 use crate::live::Live;
 use crate::store::{Store, StoreError};
 
@@ -55,6 +56,7 @@ pub async fn sweep(store: &Store, before: i64) -> Result<usize, StoreError> {
             Err(error) => return Err(error),
         };
         deleted += batch.deleted;
+        fail_point::reach(Point::BatchDeleted);
         match batch.next {
             Some(next) => after = next,
             None => return Ok(deleted),

@@ -46,6 +46,38 @@ const BROKEN: [(&str, &str); 8] = [
     ),
 ];
 
+// Like the oldest event, but for what must differ.
+const FILL_EVENTS: &str = "
+WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHERE it < :count)
+INSERT INTO event (id, id_hash, idempotency_key, COLUMNS)
+SELECT randomblob(16), randomblob(16), 'filled-' || hex(randomblob(16)), COLUMNS FROM number, (SELECT * FROM event ORDER BY seq LIMIT 1)";
+
+const FILL_CONTENT: &str = "
+INSERT INTO event_content (event_seq, encoding, content)
+SELECT event.seq, like.encoding, like.content
+  FROM event, (SELECT * FROM event_content ORDER BY event_seq LIMIT 1) AS like
+ WHERE event.seq NOT IN (SELECT event_seq FROM event_content)";
+
+const AGE: &str = "UPDATE event SET received_at = received_at - :age_ms";
+
+/// Fills the database of a host that is not running with so many events more, without runs, and
+/// makes all that is in it older. There must be an event already, which the others are like.
+pub fn fill(path: &Path, count: u64, age_ms: i64) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute(AGE, [age_ms]).unwrap();
+    let columns: String = connection
+        .query_row(
+            "SELECT group_concat(name) FROM pragma_table_info('event')
+              WHERE name NOT IN ('seq', 'id', 'id_hash', 'idempotency_key', 'content_hash', 'content_until')",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let filled = connection.execute(&FILL_EVENTS.replace("COLUMNS", &columns), [count]);
+    assert_eq!(filled.unwrap(), count as usize);
+    connection.execute(FILL_CONTENT, []).unwrap();
+}
+
 /// A connection that only reads.
 pub struct Database(Connection);
 

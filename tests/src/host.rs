@@ -1,8 +1,9 @@
 //! A running host: started, killed, restarted and stopped as an operator's system does it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::{Delivery, config};
 
 /// How long a start may take: plugins are compiled.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a host may live that is to end by itself.
+const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop may take: the host's own bounds for open requests and claimed work.
 const STOP_PATIENCE: Duration = Duration::from_secs(35);
 /// Characters of the log that a failure shows.
@@ -30,6 +33,8 @@ const LOG_SHOWN: usize = 6_000;
 pub struct Host {
     /// Where it lives.
     pub folder: Folder,
+    /// Variables of the process beside the test secrets, from the next start on.
+    pub environment: Vec<(String, OsString)>,
     process: Option<Process>,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -49,21 +54,36 @@ impl Host {
 
     /// Starts a host in a folder that was made ready.
     pub fn start_in(folder: Folder) -> Self {
-        let mut host = Self {
-            folder,
-            process: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log: Arc::default(),
-            errors_allowed: false,
-        };
+        let mut host = Self::stopped_in(folder);
         host.restart();
         host
     }
 
+    /// A host in a folder that was made ready, not started yet.
+    pub fn stopped_in(folder: Folder) -> Self {
+        Self {
+            folder,
+            environment: Vec::new(),
+            process: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: Arc::default(),
+            errors_allowed: false,
+        }
+    }
+
     /// Starts the process; the one before must have ended.
     pub fn restart(&mut self) {
+        if let Err(line) = self.try_restart() {
+            panic!("the host did not start: {line:?}\n{}", self.log());
+        }
+    }
+
+    /// Starts the process, which may end before it listens; what it said instead is the error.
+    pub fn try_restart(&mut self) -> Result<(), String> {
         assert!(self.process.is_none(), "the host is still running");
-        let mut process = Process::start(self.folder.command(&["serve"]));
+        let mut command = self.folder.command(&["serve"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut process = Process::start(command);
         keep_log(process.child(), self.log.clone());
         let first_line = first_line(process.child());
         self.process = Some(process);
@@ -71,13 +91,19 @@ impl Host {
         let address = line
             .strip_prefix("listening on http://")
             .and_then(|it| it.trim().parse().ok());
-        self.address =
-            address.unwrap_or_else(|| panic!("the host did not start: {line:?}\n{}", self.log()));
+        self.address = address.ok_or(line)?;
+        Ok(())
     }
 
     /// Ends the process at once, as a power cut does.
     pub fn kill(&mut self) {
         drop(self.process.take().expect("the host is running"));
+    }
+
+    /// Waits until the process ends without being asked to.
+    pub fn ended(&mut self) -> ExitStatus {
+        let process = self.process.take().expect("the host is running");
+        process.wait(END_PATIENCE, "the end of the host by itself")
     }
 
     /// Asks the process to end, and makes sure that it does, with exit code 0.
@@ -86,6 +112,12 @@ impl Host {
         process.terminate();
         let status = process.wait(STOP_PATIENCE, "the end after SIGTERM");
         assert_eq!(status.code(), Some(0), "{status}\n{}", self.log());
+    }
+
+    /// The folder of a host that was stopped, for another one.
+    pub fn into_folder(mut self) -> Folder {
+        assert!(self.process.is_none(), "the host is still running");
+        std::mem::replace(&mut self.folder, Folder::bare())
     }
 
     /// The process.

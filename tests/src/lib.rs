@@ -17,12 +17,14 @@ pub mod binary;
 pub mod config;
 pub mod database;
 pub mod delivery;
+pub mod faults;
 pub mod folder;
 pub mod guest;
 pub mod host;
 pub mod http;
 pub mod process;
 pub mod receiver;
+pub mod senders;
 pub mod wait;
 
 pub use delivery::Delivery;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::egress::{Egress, Method, Request, TIMEOUT_MAX};
+use crate::fail_point::{self, Point};
 use crate::lifecycle::{self, Attempt};
 use crate::live::{Live, Setup};
 use crate::model::action::{ClaimedAction, Delivered, Receipt};
@@ -76,6 +77,9 @@ impl Actions {
                 self.claim(free).await
             };
             let started = claimed.len();
+            if 0 < started {
+                fail_point::reach(Point::ActionsClaimed);
+            }
             self.start(claimed, &mut requests).await;
             while let Some(ended) = requests.try_join_next() {
                 log_panic(ended);
@@ -192,6 +196,7 @@ impl Actions {
     }
 
     async fn commit(&self, finished: Vec<FinishedAction>) {
+        fail_point::reach(Point::ActionsPerformed);
         let finished = Arc::new(finished);
         let began = Instant::now();
         while let Err(error) = self.0.store.finish_actions(finished.clone()).await {
@@ -201,6 +206,7 @@ impl Actions {
             }
             sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
+        fail_point::reach(Point::ActionsFinished);
     }
 }
 

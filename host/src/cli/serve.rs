@@ -10,6 +10,7 @@ use super::Context;
 use super::failure::Failure;
 use super::output::Output;
 use crate::app;
+use crate::fail_point;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,6 +38,7 @@ pub(super) fn run(
     context: &Context<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
+    fail_point::arm(context.env).map_err(Failure::Usage)?;
     let config = context.config()?;
     log_to_stderr(arguments)?;
     if output.is_json() {

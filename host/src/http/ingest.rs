@@ -22,6 +22,7 @@ use super::body;
 use super::error::ApiError;
 use super::remote;
 use crate::config::Config;
+use crate::fail_point::{self, Point};
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
 use crate::model::integration::Integration;
@@ -75,6 +76,7 @@ pub async fn ingest(
     let config = &setup.config;
     let integration =
         find_integration(config, &source, &integration_id).ok_or(ApiError::NotFound)?;
+    fail_point::reach(Point::HeadRead);
     let (parts, body) = request.into_parts();
     match take_in(&state, config, integration, &parts.headers, body).await {
         Ok(response) => Ok(response),
@@ -104,6 +106,7 @@ async fn take_in(
             .map_err(|unread| Refusal::unread(unread.error, unread.bytes))?,
         at: state.clock.now(),
     };
+    fail_point::reach(Point::BodyRead);
     let delivery = Delivery {
         headers: &received.headers,
         body: &received.body,
@@ -114,10 +117,12 @@ async fn take_in(
     // Counted only now, so that a forger cannot use up what the sender may send.
     take_rate(state, integration, received.at)
         .map_err(|error| Refusal::read(error, &received.body))?;
+    fail_point::reach(Point::Verified);
     match sources::identify(&verified, &received.body) {
         Identity::Event(identity) => {
             let event = new_event(config, integration, received, identity);
             let accepted = accept(state, event).await.map_err(Refusal::unlisted)?;
+            fail_point::reach(Point::AnswerReady);
             Ok(Json(acknowledgement(state, accepted)).into_response())
         }
         Identity::Challenge(challenge) => Ok(Json(Challenge { challenge }).into_response()),

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, named_params};
 
 use super::{Store, StoreError, seen};
+use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
 
 const OLDEST: &str =
@@ -98,6 +99,7 @@ fn delete(
             tx.prepare_cached(sql)?.execute(params)?;
         }
         batch.deleted += 1;
+        fail_point::reach(Point::OldEventDeleted);
     }
     Ok(batch)
 }

@@ -21,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::StoreError;
 use super::keys::KeyHash;
+use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
 use filter::Filters;
 
@@ -254,6 +255,7 @@ impl Seen {
             ":filter": filter,
         })?;
         self.written.push((id, filter));
+        fail_point::reach(Point::KeysWritten);
         Ok(entries.len())
     }
 
@@ -286,6 +288,7 @@ impl Seen {
     pub(super) fn committed(&mut self) {
         self.inserted.clear();
         for (id, filter) in self.written.drain(..) {
+            fail_point::reach(Point::KeysCommitted);
             self.filters.add(slice_of(id), bucket_of_block(id), &filter);
             if let Some(keys) = self.buckets.get_mut(bucket_of_block(id)) {
                 keys.clear();

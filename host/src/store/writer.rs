@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::seen::{self, Seen};
+use crate::fail_point::{self, Point};
 
 /// Writes that may wait; one more is refused.
 pub const WRITES_WAITING_MAX: usize = 4096;
@@ -89,6 +90,7 @@ impl Writer {
             TrySendError::Full(_) => StoreError::Busy,
             TrySendError::Disconnected(_) => StoreError::Closed,
         })?;
+        fail_point::reach(Point::WriteQueued);
         answer.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -112,6 +114,7 @@ fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<B
         }
         if commit(connection, seen, &mut group).is_ok() {
             group.drain(..).for_each(|write| write.answer(None));
+            fail_point::reach(Point::GroupTold);
         } else {
             // One write of the group failed, or the disk did. Each gets a transaction of
             // its own, so that only those that fail by themselves are refused.
@@ -140,6 +143,7 @@ fn commit(
     group: &mut [Box<dyn Write>],
 ) -> Result<(), StoreError> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    fail_point::reach(Point::GroupBegun);
     let outcome = apply(connection, seen, group);
     if outcome.is_err() && !connection.is_autocommit() {
         // SQLite rolls back by itself on some errors; on the others we do. There is nothing
@@ -166,6 +170,8 @@ fn apply(
     if let Some(seen) = seen {
         seen::lock(seen).before_commit(connection)?;
     }
+    fail_point::reach(Point::GroupApplied);
     connection.prepare_cached("COMMIT")?.execute([])?;
+    fail_point::reach(Point::GroupCommitted);
     Ok(())
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
+use crate::fail_point::{self, Point};
 use crate::lifecycle::{self, Attempt};
 use crate::live::Live;
 use crate::model::policy::{OnFailure, RetryPolicy, WALL_MS_MAX};
@@ -99,6 +100,9 @@ impl Worker {
             }
             let claimed = self.claim(free).await;
             let started = claimed.len();
+            if 0 < started {
+                fail_point::reach(Point::RunsClaimed);
+            }
             for run in claimed {
                 let worker = self.clone();
                 attempts.spawn(async move { worker.attempt(run).await });
@@ -160,6 +164,7 @@ impl Worker {
         let started_at = self.0.clock.now();
         let decided = attempt::evaluate(&self.0.sandbox, &setup, &run, started_at).await;
         drop(permit);
+        fail_point::reach(Point::RunEvaluated);
         let finished_at = self.0.clock.now();
         let policy = setup.config.policy(&run.policy);
         let retry = policy.map_or_else(RetryPolicy::default, |it| it.retry);
@@ -201,6 +206,7 @@ impl Worker {
             }
             sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
         }
+        fail_point::reach(Point::RunFinished);
         if has_actions {
             self.0.actions_wake.notify_one();
         }
