@@ -12,6 +12,7 @@ mod raw;
 mod resolve;
 mod secrets;
 mod server;
+mod sources;
 mod values;
 
 #[cfg(test)]
@@ -29,9 +30,11 @@ use url::Url;
 pub use self::problem::Problem;
 use self::problem::Problems;
 use self::resolve::Surroundings;
+pub use self::sources::ready as ready_sources;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
 use crate::model::secret::Secret;
+use crate::model::source::Source;
 
 /// The commented file that `triage init` writes: every setting with its default.
 pub const TEMPLATE: &str = include_str!("config/triage.toml");
@@ -54,6 +57,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
+    /// By name: every source that an integration may name, built in, shipped or declared.
+    pub sources: BTreeMap<String, Source>,
     /// By id.
     pub integrations: BTreeMap<String, Integration>,
     /// By name: the component's file.

@@ -14,6 +14,7 @@ const TOO_FAR_MS: i64 = 310_000;
 /// The headers that a scheme cannot do without.
 fn proofs(source: &Source) -> &'static [&'static str] {
     match source {
+        Source::Custom(_) => unreachable!("see sources.rs"),
         Source::Standard => &["webhook-id", "webhook-timestamp", "webhook-signature"],
         Source::Sentry => &["sentry-hook-signature"],
         Source::Stripe => &["stripe-signature"],

@@ -22,13 +22,15 @@ pub fn secret(source: impl Borrow<Source>) -> Secret {
         Source::Sentry => "test-of-sentry-1d0a67c2",
         Source::Github => "test-of-github-93b1c2e7",
         Source::Slack => "test-of-slack-0c55d1f8",
+        Source::Custom(_) => "test-of-declared-7f21b3a9",
     })
 }
 
 /// The environment that [`integrations`] and [`webhook`] name.
 pub fn environment() -> Vec<(String, String)> {
-    let secrets = Source::BUILT_IN
-        .iter()
+    let sources = triage_host::config::ready_sources();
+    let secrets = sources
+        .values()
         .map(|it| (variable(it), secret(it).expose().to_owned()));
     secrets
         .chain([(
@@ -38,10 +40,10 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// One integration for each source, `github-main` and so on.
+/// One integration for each source that needs no declaration, `github-main` and so on.
 pub fn integrations() -> String {
-    Source::BUILT_IN
-        .iter()
+    triage_host::config::ready_sources()
+        .values()
         .map(|it| integration(&format!("{it}-main"), it, ""))
         .collect()
 }

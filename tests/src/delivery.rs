@@ -104,6 +104,10 @@ pub fn event_of(source: &Source) -> &'static str {
         Source::Stripe => "payout.failed",
         Source::Github => "issues.opened",
         Source::Slack => "app_mention",
+        Source::Custom(custom) => {
+            let sample = samples::all().iter().find(|it| it.source == custom.name);
+            sample.map_or("thing.done", |it| it.event)
+        }
     }
 }
 
@@ -112,7 +116,7 @@ pub fn ticketed(source: impl Borrow<Source>, id: &str) -> Delivery {
     let source = source.borrow();
     match source {
         Source::Standard => Delivery::incident(id),
-        Source::Sentry | Source::Stripe | Source::Github | Source::Slack => {
+        Source::Sentry | Source::Stripe | Source::Github | Source::Slack | Source::Custom(_) => {
             Delivery::sample(source, event_of(source), id)
         }
     }
@@ -121,8 +125,8 @@ pub fn ticketed(source: impl Borrow<Source>, id: &str) -> Delivery {
 /// A bundled sample's body.
 pub fn sample_body(source: impl Borrow<Source>, event: &str, id: &str) -> String {
     let source = source.borrow();
-    let sample =
-        samples::find(source, event).unwrap_or_else(|| panic!("no sample {source} {event}"));
+    let sample = samples::find(source.as_str(), event)
+        .unwrap_or_else(|| panic!("no sample {source} {event}"));
     samples::fill(sample.template, id, now())
 }
 

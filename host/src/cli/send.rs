@@ -35,8 +35,9 @@ const ANSWER_LINES_MAX: usize = 40;
        triage send [OPTIONS] SOURCE --file FILE"
 )]
 pub(super) struct Arguments {
-    /// Whose scheme signs it: standard, sentry, stripe, github or slack.
-    source: Source,
+    /// Whose scheme signs it: standard, sentry, stripe, github, slack, one that is shipped, as shopify, or one of
+    /// the configuration's own.
+    source: String,
     /// A bundled sample, as `incident.opened`; with --file the event's name.
     event: Option<String>,
     /// A file to send instead of a sample, byte for byte.
@@ -77,7 +78,8 @@ pub(super) fn run(
     context: &Context<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    let delivery = delivery(arguments, context)?;
+    let source = source(arguments, context)?;
+    let delivery = delivery(arguments, &source, context)?;
     let (config, integration) = integration(arguments, context)?;
     let secret = secret(arguments, context, &integration)?;
     let url = ingest_url(&server_url(arguments, &config)?, &integration)?;
@@ -107,8 +109,29 @@ pub(super) fn run(
     }
 }
 
-fn delivery(arguments: &Arguments, context: &Context<'_>) -> Result<Delivery, Failure> {
-    let source = &arguments.source;
+/// The source that is meant. The configuration is only read for one that is not built in.
+fn source(arguments: &Arguments, context: &Context<'_>) -> Result<Source, Failure> {
+    let name = &arguments.source;
+    if let Some(built_in) = Source::BUILT_IN.into_iter().find(|it| it.as_str() == name) {
+        return Ok(built_in);
+    }
+    let prefix = format!("sources.{name}");
+    let needed = |setting: &str| {
+        let own = setting.strip_prefix(&prefix);
+        own.is_some_and(|it| it.is_empty() || it.starts_with('.'))
+    };
+    let config = Config::load_for(&context.config_path, context.env, &needed)?;
+    config.sources.get(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = config.sources.keys().map(String::as_str).collect();
+        Failure::Usage(format!("no source `{name}`: {}", known.join(", ")))
+    })
+}
+
+fn delivery(
+    arguments: &Arguments,
+    source: &Source,
+    context: &Context<'_>,
+) -> Result<Delivery, Failure> {
     let id = arguments.id.clone().unwrap_or_else(|| new_id(source));
     let name = arguments.name.clone().or_else(|| arguments.event.clone());
     let (event, body) = match (&arguments.file, &arguments.event) {
@@ -118,7 +141,8 @@ fn delivery(arguments: &Arguments, context: &Context<'_>) -> Result<Delivery, Fa
             (name_of_file(source, name)?, body)
         }
         (None, Some(event)) => {
-            let sample = samples::find(source, event).ok_or_else(|| no_sample(source, event))?;
+            let sample =
+                samples::find(source.as_str(), event).ok_or_else(|| no_sample(source, event))?;
             let body = samples::fill(sample.template, &id, context.clock.now());
             (name.unwrap_or_else(|| event.clone()), body.into_bytes())
         }
@@ -135,24 +159,30 @@ fn delivery(arguments: &Arguments, context: &Context<'_>) -> Result<Delivery, Fa
     })
 }
 
-/// GitHub and Sentry name the event in a header, the others in the body.
+/// GitHub and Sentry name the event in a header, and so may a declared source; the others in the body.
 fn name_of_file(source: &Source, name: Option<String>) -> Result<String, Failure> {
     match (source, name) {
         (_, Some(name)) => Ok(name),
         (Source::Standard | Source::Stripe | Source::Slack, None) => Ok(String::new()),
-        (Source::Github | Source::Sentry, None) => Err(Failure::Usage(format!(
-            "a delivery from {source} names its event in a header: add --event NAME, as `issues.opened`"
-        ))),
+        (Source::Custom(custom), None) if !custom.names_event_in_header() => Ok(String::new()),
+        (Source::Github | Source::Sentry | Source::Custom(_), None) => {
+            Err(Failure::Usage(format!(
+                "a delivery from {source} names its event in a header: add --event NAME, as `issues.opened`"
+            )))
+        }
     }
 }
 
 fn no_sample(source: &Source, event: &str) -> Failure {
     let known: Vec<&str> = samples::all()
         .iter()
-        .filter(|it| it.source == *source)
+        .filter(|it| it.source == source.as_str())
         .map(|it| it.event)
         .collect();
-    let known = known.join(", ");
+    let known = match known.as_slice() {
+        [] => "there is none".to_owned(),
+        known => known.join(", "),
+    };
     Failure::Usage(format!(
         "no sample `{event}` of {source}: {known}; or a file with --file"
     ))
@@ -169,7 +199,7 @@ fn integration(
         config
             .integrations
             .values()
-            .filter(|it| it.source == *source)
+            .filter(|it| it.source.as_str() == source)
     };
     let candidates: Vec<&str> = of_source().map(|it| it.id.as_str()).collect();
     let known = match candidates.as_slice() {
@@ -285,8 +315,8 @@ fn content_type(source: &Source, body: &[u8]) -> &'static str {
     match source {
         Source::Stripe if is_json => "application/json; charset=utf-8",
         Source::Standard | Source::Sentry | Source::Stripe => "application/json",
-        Source::Github | Source::Slack if is_json => "application/json",
-        Source::Github | Source::Slack => "application/x-www-form-urlencoded",
+        Source::Github | Source::Slack | Source::Custom(_) if is_json => "application/json",
+        Source::Github | Source::Slack | Source::Custom(_) => "application/x-www-form-urlencoded",
     }
 }
 
@@ -296,6 +326,7 @@ fn new_id(source: &Source) -> String {
     match source {
         Source::Github => uuid.hyphenated().to_string(),
         Source::Standard => format!("msg_{}", uuid.simple()),
+        Source::Custom(_) => uuid.hyphenated().to_string(),
         Source::Sentry | Source::Stripe | Source::Slack => uuid.simple().to_string(),
     }
 }

@@ -11,7 +11,6 @@ use super::problem::Problems;
 use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
 use super::{destinations, order, raw, resolve, values};
 use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, OnFailure, Policy, WALL_MS_MAX};
-use crate::model::source::Source;
 use crate::model::trigger::Trigger;
 
 /// The most policies of one tenant: a delivery can queue a run for each.
@@ -33,6 +32,7 @@ const _: () = assert!(
 
 /// What policies can refer to.
 pub(super) struct Names {
+    pub sources: BTreeSet<String>,
     pub plugins: BTreeSet<String>,
     pub destinations: BTreeSet<String>,
 }
@@ -73,7 +73,7 @@ fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems)
     let name = problems.required(&at("name"), raw.name, "as `incidents`");
     let name = name.and_then(|name| problems.take(at("name"), values::name(&name).map(|()| name)));
     let tenant = resolve::tenant(setting, raw.tenant, problems);
-    let triggers = triggers(&at("triggers"), raw.triggers, problems);
+    let triggers = triggers(&at("triggers"), raw.triggers, names, problems);
     let classifier = plugin(&at("classifier"), raw.classifier, names, problems);
     let triager = plugin(&at("triager"), raw.triager, names, problems);
     let unreadable = problems.has(&at("classifier")) || problems.has(&at("triager"));
@@ -114,7 +114,12 @@ fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems)
     })
 }
 
-fn triggers(setting: &str, raw: Option<Vec<String>>, problems: &mut Problems) -> Vec<Trigger> {
+fn triggers(
+    setting: &str,
+    raw: Option<Vec<String>>,
+    names: &Names,
+    problems: &mut Problems,
+) -> Vec<Trigger> {
     let hint = "as `triggers = [\"github.issues.*\"]`";
     let Some(raw) = problems.required(setting, raw, hint) else {
         return Vec::new();
@@ -124,19 +129,20 @@ fn triggers(setting: &str, raw: Option<Vec<String>>, problems: &mut Problems) ->
     }
     let mut triggers = Vec::new();
     for (index, text) in raw.iter().enumerate() {
-        triggers.extend(problems.take(format!("{setting}[{index}]"), trigger(text)));
+        triggers.extend(problems.take(format!("{setting}[{index}]"), trigger(text, names)));
     }
     triggers
 }
 
-fn trigger(text: &str) -> Result<Trigger, String> {
+fn trigger(text: &str, names: &Names) -> Result<Trigger, String> {
     let trigger = text.parse::<Trigger>().map_err(|error| error.to_string())?;
     let first = text.split('.').next().unwrap_or_default();
-    if first != "*" {
-        // Without a source in front it would never match anything.
-        first
-            .parse::<Source>()
-            .map_err(|error| format!("trigger `{text}`: {error}, or `*` for all of them"))?;
+    // Without a source in front it would never match anything.
+    if first != "*" && !names.sources.contains(first) {
+        let known = values::known(names.sources.iter());
+        return Err(format!(
+            "trigger `{text}`: unknown source `{first}` ({known}, or `*` for all of them)"
+        ));
     }
     Ok(trigger)
 }

@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub server: RawServer,
     pub retention: RawRetention,
     pub egress: RawEgress,
+    pub sources: BTreeMap<String, RawSource>,
     pub integrations: Vec<(String, RawIntegration)>,
     pub plugins: BTreeMap<String, RawPlugin>,
     pub destinations: BTreeMap<String, RawDestination>,
@@ -42,6 +43,39 @@ pub(super) struct RawRetention {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEgress {
     pub allow: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    pub signature: Option<Table>,
+    pub secret_encoding: Option<String>,
+    pub timestamp: Option<Table>,
+    pub event_type: Option<Value>,
+    pub idempotency_key: Option<Value>,
+    pub ordering_key: Option<Value>,
+    pub occurred_at: Option<Table>,
+    pub form_field: Option<String>,
+    pub content_window: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSignature {
+    pub header: Option<String>,
+    pub algorithm: Option<String>,
+    pub encoding: Option<String>,
+    pub prefix: Option<String>,
+    pub separator: Option<String>,
+    pub signed: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTime {
+    pub from: Option<String>,
+    pub unit: Option<String>,
+    pub tolerance: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +177,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
         server: single(&mut file, "server", problems),
         retention: single(&mut file, "retention", problems),
         egress: single(&mut file, "egress", problems),
+        sources: named(&mut file, "sources", problems),
         integrations: list(&mut file, "integration", "id", problems),
         plugins: named(&mut file, "plugins", problems),
         destinations: named(&mut file, "destinations", problems),
@@ -151,8 +186,8 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     for unknown in file.keys() {
         problems.add(
             unknown,
-            "unknown section: expected [server], [retention], [egress], [[integration]], [plugins.NAME], \
-             [destinations.NAME] or [[policy]]",
+            "unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], \
+             [plugins.NAME], [destinations.NAME] or [[policy]]",
         );
     }
     config
@@ -190,7 +225,7 @@ where
 }
 
 /// Sections of the form `[plugins.NAME]`.
-fn named<T>(file: &mut Table, name: &str, problems: &mut Problems) -> BTreeMap<String, T>
+pub(super) fn named<T>(file: &mut Table, name: &str, problems: &mut Problems) -> BTreeMap<String, T>
 where
     T: DeserializeOwned + Default,
 {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::problem::Problems;
 use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
-use super::{Config, destinations, policies, secrets, server, values};
+use super::{Config, destinations, policies, secrets, server, sources, values};
 use crate::model::integration::Integration;
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
@@ -54,10 +54,18 @@ pub(super) fn resolve(
     let server = server::resolve(raw.server, around, problems);
     let keep_events_ms = keep_events_ms(&raw.retention, problems);
     let egress_allow = networks("egress.allow", raw.egress.allow, problems);
-    let integrations = integrations(raw.integrations, around, problems);
+    let mut source_names: BTreeSet<String> = raw.sources.keys().cloned().collect();
+    let sources = sources::resolve(raw.sources, problems);
+    source_names.extend(sources.keys().cloned());
+    let known = KnownSources {
+        sources: &sources,
+        names: &source_names,
+    };
+    let integrations = integrations(raw.integrations, known, around, problems);
 
     // A policy that names a plugin or destination which has a problem of its own is not wrong.
     let names = policies::Names {
+        sources: source_names.clone(),
         plugins: raw.plugins.keys().cloned().collect(),
         destinations: raw.destinations.keys().cloned().collect(),
     };
@@ -71,6 +79,7 @@ pub(super) fn resolve(
         keep_events_ms: keep_events_ms?,
         trusted_proxies: server.trusted_proxies,
         egress_allow,
+        sources,
         integrations,
         plugins,
         destinations,
@@ -108,8 +117,27 @@ pub(super) fn networks(
     networks
 }
 
+/// What an integration can be of.
+#[derive(Clone, Copy)]
+struct KnownSources<'a> {
+    sources: &'a BTreeMap<String, Source>,
+    /// Those as well whose declaration has a problem of its own.
+    names: &'a BTreeSet<String>,
+}
+
+impl KnownSources<'_> {
+    fn find(self, setting: &str, name: &str, problems: &mut Problems) -> Option<Source> {
+        if !self.names.contains(name) {
+            let known = values::known(self.names.iter());
+            problems.add(setting, format!("unknown source `{name}` ({known})"));
+        }
+        self.sources.get(name).cloned()
+    }
+}
+
 fn integrations(
     raw: Vec<(String, RawIntegration)>,
+    known: KnownSources<'_>,
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> BTreeMap<String, Integration> {
@@ -119,7 +147,7 @@ fn integrations(
         if raw.id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
             problems.add(&setting, "declared twice: each needs an `id` of its own");
         }
-        if let Some(integration) = integration(&setting, raw, around, problems) {
+        if let Some(integration) = integration(&setting, raw, known, around, problems) {
             integrations.insert(integration.id.clone(), integration);
         }
     }
@@ -129,6 +157,7 @@ fn integrations(
 fn integration(
     setting: &str,
     raw: RawIntegration,
+    known: KnownSources<'_>,
     around: &Surroundings<'_>,
     problems: &mut Problems,
 ) -> Option<Integration> {
@@ -143,9 +172,9 @@ fn integration(
     let source = problems.required(
         &at("source"),
         raw.source,
-        "standard, sentry, stripe, github or slack",
+        "as `github`, or one that is declared as [sources.NAME]",
     );
-    let source = source.and_then(|text| problems.take(at("source"), text.parse::<Source>()));
+    let source = source.and_then(|name| known.find(&at("source"), &name, problems));
     let secrets = secrets::list(
         &at("secrets"),
         raw.secrets,

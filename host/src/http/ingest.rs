@@ -118,7 +118,9 @@ async fn take_in(
     take_rate(state, integration, received.at)
         .map_err(|error| Refusal::read(error, &received.body))?;
     fail_point::reach(Point::Verified);
-    match sources::identify(&verified, &received.body) {
+    let identity = sources::identify(&verified, &received.body)
+        .map_err(|rejection| Refusal::forged(rejection, &received.body))?;
+    match identity {
         Identity::Event(identity) => {
             let event = new_event(config, integration, received, identity);
             let accepted = accept(state, event).await.map_err(Refusal::unlisted)?;
@@ -191,7 +193,7 @@ fn take_rate(
 fn new_event(
     config: &Config,
     integration: &Integration,
-    received: Received,
+    mut received: Received,
     identity: EventIdentity,
 ) -> NewEvent {
     let policies = config.policies_for(&integration.tenant, &identity.event_type);
@@ -201,6 +203,7 @@ fn new_event(
         occurred_at: identity.occurred_at,
         received_at: received.at,
     };
+    sources::redact(&integration.source, &mut received.headers);
     NewEvent {
         id: EventId::new(received.at),
         tenant: integration.tenant.clone(),

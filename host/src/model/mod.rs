@@ -4,6 +4,7 @@
 //! file or a database; what a state change means is decided in `lifecycle`.
 
 pub mod action;
+pub mod custom_source;
 pub mod decision;
 pub mod event;
 pub mod id;

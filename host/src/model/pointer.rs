@@ -1,5 +1,6 @@
 //! JSON pointers (RFC 6901): where a value stands in a payload.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +18,19 @@ pub struct JsonPointer(String);
 pub struct NotAPointer(pub String);
 
 impl JsonPointer {
+    /// The names or indices on the way, unescaped; none for the whole document.
+    pub fn steps(&self) -> Vec<Cow<'_, str>> {
+        // The order matters: `~01` is `~1` (RFC 6901, section 4).
+        let unescaped = |step: &'_ str| step.replace("~1", "/").replace("~0", "~");
+        let steps = self.0.split('/').skip(1);
+        steps
+            .map(|it| match it.contains('~') {
+                true => Cow::Owned(unescaped(it)),
+                false => Cow::Borrowed(it),
+            })
+            .collect()
+    }
+
     /// The value there, if there is one.
     pub fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         document.pointer(&self.0)
@@ -78,6 +92,13 @@ mod tests {
             let pointer: JsonPointer = pointer.parse().unwrap();
             assert_eq!(pointer.text(&document).as_deref(), text, "{pointer}");
         }
+    }
+
+    #[test]
+    fn steps_are_unescaped() {
+        let pointer: JsonPointer = "/a~1b/m~0n/~01/0/".parse().unwrap();
+        assert_eq!(pointer.steps(), ["a/b", "m~n", "~1", "0", ""]);
+        assert!("".parse::<JsonPointer>().unwrap().steps().is_empty());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::custom_source::CustomSource;
 
 /// A kind of sender. Names the scheme by which its deliveries are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Source {
     Github,
     /// Slack's Events API, commands and interactions.
     Slack,
+    /// One that is declared: shipped with the host, or in the configuration.
+    Custom(Arc<CustomSource>),
 }
 
 impl Source {
@@ -36,6 +41,7 @@ impl Source {
             Self::Stripe => "stripe",
             Self::Github => "github",
             Self::Slack => "slack",
+            Self::Custom(custom) => &custom.name,
         }
     }
 }

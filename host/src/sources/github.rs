@@ -54,11 +54,11 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
     let header = delivery
         .headers
         .get(SIGNATURE)
-        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
+        .ok_or_else(|| Rejection::missing(SIGNATURE))?;
     let signature = header
         .strip_prefix("sha256=")
         .and_then(mac::decode_hex)
-        .ok_or(Rejection::MalformedHeader(SIGNATURE))?;
+        .ok_or_else(|| Rejection::malformed(SIGNATURE))?;
     secrets
         .iter()
         .position(|it| {

@@ -1,10 +1,13 @@
 //! Who sent it, what is it called, which key does it have.
 //!
 //! Called by `http::ingest` with the request's headers and exact body bytes. One
-//! pure file per source. Nothing here keeps anything or reads a clock, and no
-//! payload is parsed before its signature has been checked.
+//! pure file per built-in source, and `custom` for those that are data. Nothing here
+//! keeps anything or reads a clock, and no payload is parsed before its signature has been
+//! checked.
 
+mod custom;
 mod github;
+mod json;
 mod mac;
 mod payload;
 pub mod samples;
@@ -16,6 +19,9 @@ mod stripe;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
+use crate::model::custom_source::Scheme;
 use crate::model::event::{ContentKey, Headers};
 use crate::model::secret::Secret;
 use crate::model::source::Source;
@@ -25,6 +31,9 @@ use crate::model::time::TimestampMs;
 ///
 /// Stripe, Slack and all Standard Webhooks libraries use 300 s.
 pub const TIMESTAMP_TOLERANCE_MS: i64 = 300_000;
+
+/// What stands in a kept header for a shared secret.
+const REDACTED: &str = "[secret]";
 
 /// One delivery as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +62,14 @@ impl Verified<'_> {
 }
 
 /// Why a delivery is not believed. The sender only learns `invalid_signature`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// A header that the scheme needs is not there.
     #[error("header `{0}` is missing")]
-    MissingHeader(&'static str),
+    MissingHeader(Cow<'static, str>),
     /// A header is there but is not what the scheme documents.
     #[error("header `{0}` is malformed")]
-    MalformedHeader(&'static str),
+    MalformedHeader(Cow<'static, str>),
     /// The signed timestamp is too old.
     #[error("the signed timestamp is too far in the past")]
     TimestampTooOld,
@@ -73,8 +82,16 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    fn missing(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::MissingHeader(name.into())
+    }
+
+    fn malformed(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::MalformedHeader(name.into())
+    }
+
     /// The cause as a stable name, for lists and metrics.
-    pub fn cause(self) -> &'static str {
+    pub fn cause(&self) -> &'static str {
         match self {
             Self::MissingHeader(_) => "missing_header",
             Self::MalformedHeader(_) => "malformed_header",
@@ -145,6 +162,7 @@ pub fn check_secret(source: &Source, secret: &Secret) -> Result<(), BadSecret> {
             }
             Ok(())
         }
+        Source::Custom(custom) => custom::check_secret(custom, secret),
     }
 }
 
@@ -160,6 +178,7 @@ pub fn verify<'a>(
         Source::Stripe => stripe::verify(secrets, delivery),
         Source::Github => github::verify(secrets, delivery),
         Source::Slack => slack::verify(secrets, delivery),
+        Source::Custom(custom) => custom::verify(custom, secrets, delivery),
     }?;
     Ok(Verified {
         source,
@@ -172,15 +191,19 @@ pub fn verify<'a>(
 ///
 /// `content` is the body to read: the one received, or what it inflates to. Keys made
 /// from content are made from the body received, which is what was signed.
-pub fn identify(verified: &Verified<'_>, content: &[u8]) -> Identity {
+///
+/// # Errors
+/// Where the time of sending stands in the body, it is checked here, and may be too far from now.
+pub fn identify(verified: &Verified<'_>, content: &[u8]) -> Result<Identity, Rejection> {
     let delivery = verified.delivery;
-    match verified.source {
+    Ok(match verified.source {
         Source::Standard => Identity::Event(standard::identify(delivery, content)),
         Source::Sentry => Identity::Event(sentry::identify(delivery, content)),
         Source::Stripe => Identity::Event(stripe::identify(delivery, content)),
         Source::Github => Identity::Event(github::identify(delivery, content)),
         Source::Slack => slack::identify(delivery, content),
-    }
+        Source::Custom(custom) => Identity::Event(custom::identify(custom, delivery, content)?),
+    })
 }
 
 /// Signs a body as the provider does: the headers of the request, without `content-type`.
@@ -195,5 +218,22 @@ pub fn sign(
         Source::Stripe => Ok(stripe::sign(secret, outgoing)),
         Source::Github => Ok(github::sign(secret, outgoing)),
         Source::Slack => Ok(slack::sign(secret, outgoing)),
+        Source::Custom(custom) => custom::sign(custom, secret, outgoing),
+    }
+}
+
+/// Takes a secret that is itself a header out of headers that are to be kept.
+pub fn redact(source: &Source, headers: &mut Headers) {
+    let Source::Custom(custom) = source else {
+        return;
+    };
+    if custom.signature.scheme == Scheme::Token {
+        for (_, value) in headers
+            .0
+            .iter_mut()
+            .filter(|(name, _)| *name == custom.signature.header)
+        {
+            REDACTED.clone_into(value);
+        }
     }
 }

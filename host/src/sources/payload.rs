@@ -4,13 +4,13 @@
 //! provider documents stands in that provider's file.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::EventIdentity;
 use super::mac::sha256_hex;
-use crate::model::source::Source;
 use crate::model::time::{TimestampMs, parse_rfc3339};
 
 /// The longest event name, without the source.
@@ -69,7 +69,12 @@ pub fn rfc3339(raw: Raw<'_>) -> Option<TimestampMs> {
 /// An event with this name, unless the name is not fit to keep.
 ///
 /// Without an id, or with one that is not fit to keep, the body's hash is the key.
-pub fn event(source: &Source, name: &str, id: Option<&str>, body: &[u8]) -> Option<EventIdentity> {
+pub fn event(
+    source: impl Display,
+    name: &str,
+    id: Option<&str>,
+    body: &[u8],
+) -> Option<EventIdentity> {
     is_name(name).then(|| EventIdentity {
         event_type: format!("{source}.{name}"),
         idempotency_key: id
@@ -82,7 +87,7 @@ pub fn event(source: &Source, name: &str, id: Option<&str>, body: &[u8]) -> Opti
 }
 
 /// A verified delivery that is not what its provider documents: kept all the same.
-pub fn unparsable(source: &Source, body: &[u8]) -> EventIdentity {
+pub fn unparsable(source: impl Display, body: &[u8]) -> EventIdentity {
     EventIdentity {
         event_type: format!("{source}.unparsable"),
         idempotency_key: sha256_hex(&[body]),
@@ -100,6 +105,7 @@ fn is_name(name: &str) -> bool {
             .all(|it| it.is_ascii_alphanumeric() || b"_.:-".contains(&it))
 }
 
-fn is_key(key: &str) -> bool {
+/// Whether a key that a sender chose is fit to keep.
+pub fn is_key(key: &str) -> bool {
     (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control)
 }

@@ -3,14 +3,13 @@
 //! Called by `triage send`, which fills in a template, signs it as the provider does
 //! and posts it. The shapes are the documented ones; the contents are made up.
 
-use crate::model::source::Source;
 use crate::model::time::{TimestampMs, rfc3339};
 
 /// One bundled payload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Who would send it.
-    pub source: Source,
+    /// The name of the source that would send it.
+    pub source: &'static str,
     /// The event's name without the source, as `issues.opened`.
     pub event: &'static str,
     /// The payload, see [`fill`].
@@ -18,31 +17,37 @@ pub struct Sample {
 }
 
 macro_rules! sample {
-    ($source:ident, $folder:literal, $event:literal) => {
+    ($source:literal, $event:literal) => {
         Sample {
-            source: Source::$source,
+            source: $source,
             event: $event,
-            template: include_str!(concat!("../../samples/", $folder, "/", $event, ".json")),
+            template: include_str!(concat!("../../samples/", $source, "/", $event, ".json")),
         }
     };
 }
 
-static SAMPLES: [Sample; 15] = [
-    sample!(Standard, "standard", "contact.created"),
-    sample!(Standard, "standard", "incident.opened"),
-    sample!(Sentry, "sentry", "event_alert.triggered"),
-    sample!(Sentry, "sentry", "issue.created"),
-    sample!(Sentry, "sentry", "issue.resolved"),
-    sample!(Stripe, "stripe", "charge.dispute.created"),
-    sample!(Stripe, "stripe", "customer.updated"),
-    sample!(Stripe, "stripe", "invoice.payment_failed"),
-    sample!(Stripe, "stripe", "payout.failed"),
-    sample!(Github, "github", "dependabot_alert.created"),
-    sample!(Github, "github", "issues.opened"),
-    sample!(Github, "github", "ping"),
-    sample!(Github, "github", "push"),
-    sample!(Slack, "slack", "app_mention"),
-    sample!(Slack, "slack", "url_verification"),
+static SAMPLES: [Sample; 21] = [
+    sample!("standard", "contact.created"),
+    sample!("standard", "incident.opened"),
+    sample!("sentry", "event_alert.triggered"),
+    sample!("sentry", "issue.created"),
+    sample!("sentry", "issue.resolved"),
+    sample!("stripe", "charge.dispute.created"),
+    sample!("stripe", "customer.updated"),
+    sample!("stripe", "invoice.payment_failed"),
+    sample!("stripe", "payout.failed"),
+    sample!("github", "dependabot_alert.created"),
+    sample!("github", "issues.opened"),
+    sample!("github", "ping"),
+    sample!("github", "push"),
+    sample!("slack", "app_mention"),
+    sample!("slack", "url_verification"),
+    sample!("gitlab", "merge_request.open"),
+    sample!("intercom", "conversation.user.created"),
+    sample!("linear", "issue.create"),
+    sample!("pagerduty", "incident.triggered"),
+    sample!("shopify", "orders.create"),
+    sample!("zendesk", "zen.event-type.ticket.created"),
 ];
 
 /// Every sample, in the order in which lists show them.
@@ -51,13 +56,14 @@ pub fn all() -> &'static [Sample] {
 }
 
 /// The sample of one event.
-pub fn find(source: &Source, event: &str) -> Option<&'static Sample> {
+pub fn find(source: &str, event: &str) -> Option<&'static Sample> {
     SAMPLES
         .iter()
-        .find(|it| it.source == *source && it.event == event)
+        .find(|it| it.source == source && it.event == event)
 }
 
-/// The payload with its placeholders filled in: `{{id}}`, `{{now}}` (RFC 3339) and `{{now_s}}` (seconds).
+/// The payload with its placeholders filled in: `{{id}}`, `{{now}}` (RFC 3339), `{{now_s}}` (seconds)
+/// and `{{now_ms}}` (milliseconds).
 ///
 /// Every template holds `{{id}}`, so that two payloads with different ids are different bodies.
 /// The id must not need escaping in JSON.
@@ -66,4 +72,5 @@ pub fn fill(template: &str, id: &str, now: TimestampMs) -> String {
         .replace("{{id}}", id)
         .replace("{{now}}", &rfc3339(now))
         .replace("{{now_s}}", &now.div_euclid(1000).to_string())
+        .replace("{{now_ms}}", &now.to_string())
 }

@@ -47,8 +47,8 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
     let header = delivery
         .headers
         .get(SIGNATURE)
-        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
-    let signature = mac::decode_hex(header).ok_or(Rejection::MalformedHeader(SIGNATURE))?;
+        .ok_or_else(|| Rejection::missing(SIGNATURE))?;
+    let signature = mac::decode_hex(header).ok_or_else(|| Rejection::malformed(SIGNATURE))?;
     secrets
         .iter()
         .position(|it| {

@@ -47,14 +47,15 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
         delivery
             .headers
             .get(name)
-            .ok_or(Rejection::MissingHeader(name))
+            .ok_or_else(|| Rejection::missing(name))
     };
     let (header, timestamp) = (get(SIGNATURE)?, get(TIMESTAMP)?);
     let signature = header
         .strip_prefix("v0=")
         .and_then(mac::decode_hex)
-        .ok_or(Rejection::MalformedHeader(SIGNATURE))?;
-    let signed_at = mac::decode_seconds(timestamp).ok_or(Rejection::MalformedHeader(TIMESTAMP))?;
+        .ok_or_else(|| Rejection::malformed(SIGNATURE))?;
+    let signed_at =
+        mac::decode_seconds(timestamp).ok_or_else(|| Rejection::malformed(TIMESTAMP))?;
 
     let parts: [&[u8]; 4] = [b"v0:", timestamp.as_bytes(), b":", delivery.body];
     let index = secrets

@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::payload::{self, Raw, Text};
@@ -16,14 +15,6 @@ use super::{BadSecret, Delivery, EventIdentity, Outgoing, Rejection, mac};
 use crate::model::event::Headers;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
-
-/// Secrets are in use without padding and with stray last bits; the reference libraries take both.
-const SECRET_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// Names of the headers with the id, the timestamp and the signatures.
 type Names = [&'static str; 3];
@@ -51,17 +42,17 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
         delivery
             .headers
             .get(name)
-            .ok_or(Rejection::MissingHeader(name))
+            .ok_or_else(|| Rejection::missing(name))
     };
     let (signatures, id_text, timestamp_text) = (get(signature)?, get(id)?, get(timestamp)?);
     // With a dot in the id, one signed text could be read as two deliveries.
     if id_text.is_empty() || id_text.contains('.') {
-        return Err(Rejection::MalformedHeader(id));
+        return Err(Rejection::malformed(id));
     }
     let signed_at =
-        mac::decode_seconds(timestamp_text).ok_or(Rejection::MalformedHeader(timestamp))?;
+        mac::decode_seconds(timestamp_text).ok_or_else(|| Rejection::malformed(timestamp))?;
     if !signatures.contains(',') {
-        return Err(Rejection::MalformedHeader(signature));
+        return Err(Rejection::malformed(signature));
     }
 
     let parts: [&[u8]; 5] = [
@@ -144,10 +135,10 @@ fn decode(signatures: &str) -> impl Iterator<Item = mac::Sum> {
 fn key(secret: &Secret) -> Result<Vec<u8>, BadSecret> {
     let text = secret.expose();
     let text = text.strip_prefix("whsec_").unwrap_or(text);
-    match SECRET_BASE64.decode(text) {
-        Ok(key) if key.is_empty() => Err(BadSecret("the secret is empty".to_owned())),
-        Ok(key) => Ok(key),
-        Err(_) => Err(BadSecret(
+    match mac::decode_secret_base64(text) {
+        Some(key) if key.is_empty() => Err(BadSecret("the secret is empty".to_owned())),
+        Some(key) => Ok(key),
+        None => Err(BadSecret(
             "the secret is not `whsec_` and base64".to_owned(),
         )),
     }

@@ -30,8 +30,9 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
     let header = delivery
         .headers
         .get(SIGNATURE)
-        .ok_or(Rejection::MissingHeader(SIGNATURE))?;
-    let (timestamp, signed_at) = timestamp(header).ok_or(Rejection::MalformedHeader(SIGNATURE))?;
+        .ok_or_else(|| Rejection::missing(SIGNATURE))?;
+    let (timestamp, signed_at) =
+        timestamp(header).ok_or_else(|| Rejection::malformed(SIGNATURE))?;
 
     let parts: [&[u8]; 3] = [timestamp.as_bytes(), b".", delivery.body];
     let index = secrets

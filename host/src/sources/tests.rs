@@ -70,7 +70,7 @@ fn identity(source: impl Borrow<Source>, pairs: Pairs<'_>, body: &[u8]) -> Ident
         delivery,
         secret_index: 0,
     };
-    identify(&verified, body)
+    identify(&verified, body).unwrap()
 }
 
 fn event(source: impl Borrow<Source>, pairs: Pairs<'_>, body: &[u8]) -> EventIdentity {

@@ -23,13 +23,13 @@ fn all_problems_are_found_at_once() {
     server.database: invalid type: integer `5`, expected a string
     server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
-    servre: unknown section: expected [server], [retention], [egress], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
+    servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
     integration[0].id: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
-    integration[0].source: missing: standard, sentry, stripe, github or slack
+    integration[0].source: missing: as `github`, or one that is declared as [sources.NAME]
     integration[0].secrets: missing: as `secrets = ["env:NAME"]`
     plugins.incidents.path: no such file DIR/incidents.wasm: build it with `triage plugin build`, or correct the path
-    policy.incidents.triggers[1]: trigger `githb.push`: unknown source `githb`: expected standard, sentry, stripe, github or slack, or `*` for all of them
+    policy.incidents.triggers[1]: trigger `githb.push`: unknown source `githb` (known: `github`, `gitlab`, `intercom`, `linear`, `pagerduty`, `sentry`, `shopify`, `slack`, `standard`, `stripe`, `zendesk`, or `*` for all of them)
     policy.incidents.triggers[2]: trigger `a..b`: words of letters, digits, `_`, `-` and `:` with dots between them; a word may be `*`
     policy.incidents.classifier: no plugin `incident`: declare [plugins.incident] (known: `incidents`)
     "#);
@@ -77,7 +77,7 @@ fn integrations_are_checked() {
         [[integration]]
         id = "one"
         tenant = "a/b"
-        source = "gitlab"
+        source = "gitlub"
         secrets = []
         body_limit = "1GB"
         [[integration]]
@@ -94,7 +94,7 @@ fn integrations_are_checked() {
     integration.one.secrets[6]: not the name of an environment variable: `env:` and letters, digits, `_`
     integration.one: declared twice: each needs an `id` of its own
     integration.one.tenant: `a/b` is not a name: 1 to 64 letters, digits, `-` and `_`
-    integration.one.source: unknown source `gitlab`: expected standard, sentry, stripe, github or slack
+    integration.one.source: unknown source `gitlub` (known: `github`, `gitlab`, `intercom`, `linear`, `pagerduty`, `sentry`, `shopify`, `slack`, `standard`, `stripe`, `zendesk`)
     integration.one.secrets: at least one is needed, as `secrets = ["env:NAME"]`
     integration.one.body_limit: `1GB` is not a size: as `512KiB` or `2MiB`
     integration[2].id: missing: the last part of its URL, as `github-main`

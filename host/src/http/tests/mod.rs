@@ -236,13 +236,16 @@ pub fn event(source: &Source) -> &'static str {
         Source::Stripe => "invoice.payment_failed",
         Source::Github => "issues.opened",
         Source::Slack => "app_mention",
+        Source::Custom(_) => unreachable!("no declared source in these tests"),
     }
 }
 
 pub fn sample(source: impl Borrow<Source>, id: &str, now: TimestampMs) -> String {
     let source = source.borrow();
     samples::fill(
-        samples::find(source, event(source)).unwrap().template,
+        samples::find(source.as_str(), event(source))
+            .unwrap()
+            .template,
         id,
         now,
     )
@@ -260,6 +263,7 @@ fn config(database: std::path::PathBuf) -> Config {
         keep_events_ms: 30 * 86_400_000,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         egress_allow: Vec::new(),
+        sources: crate::config::ready_sources(),
         integrations: integrations.map(|it| (it.id.clone(), it)).collect(),
         plugins: BTreeMap::new(),
         destinations: BTreeMap::new(),
