@@ -15,6 +15,7 @@ mod connections;
 mod console;
 mod crash;
 mod disk_faults;
+mod edges;
 mod forgery;
 mod hostile;
 mod ingest;

@@ -1,57 +1,109 @@
 //! Connections: a bounded number, each given up when nothing comes, ended in order.
 //!
 //! Called by `app` with the router. axum's own server bounds neither the connections nor
-//! the time that a request's head may take, so that silent ones would pile up. Bodies have
-//! a limit of their own, in `body`.
+//! the time that a request's head may take, so that silent ones would pile up. HTTP/1.1 and
+//! HTTP/2 (with prior knowledge, RFC 9113, 3.3) share a port: the first bytes tell which it
+//! is. Bodies have a limit of their own, in `body`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::response::Response;
+use axum::http::Version;
+use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
+
+use super::error::ApiError;
 
 /// Connections served at the same time; more wait in the system's queue.
 ///
 /// Below the 1,024 open files that many systems allow a process, with room for the database
 /// and for outgoing requests.
 const CONNECTIONS_MAX: usize = 512;
-/// How long the head of a request may take, also that of the next one on a kept connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, also that of the next one on a kept HTTP/1.1
+/// connection. Tests do not wait that long.
+const HEAD_TIMEOUT: Duration = if cfg!(test) {
+    Duration::from_millis(300)
+} else {
+    Duration::from_secs(10)
+};
+/// How long a connection may be without a request under way. A request is over when its answer
+/// is made: an answer that nobody reads holds no place for longer than that.
+pub const IDLE_TIMEOUT: Duration = if cfg!(test) {
+    Duration::from_millis(600)
+} else {
+    Duration::from_secs(60)
+};
+/// How long the other side may take to agree to an orderly end.
+const CLOSE_TIMEOUT: Duration = if cfg!(test) {
+    Duration::from_millis(300)
+} else {
+    Duration::from_secs(5)
+};
 /// The pause after the system could not give a connection, as when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// The largest head of a request in bytes; `body` is stricter about a delivery's.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The longest path with its query in bytes.
+const URI_BYTES_MAX: usize = 8 << 10;
+/// Requests under way on one HTTP/2 connection. RFC 9113, 6.5.2 advises against fewer.
+const STREAMS_MAX: u32 = 100;
+/// Requests under way on all HTTP/2 connections together; one more is refused at once.
+///
+/// Beside one for each of the other connections, so that HTTP/2 takes no memory for bodies, and no
+/// place, that HTTP/1.1 could not take as well.
+const STREAMS_TOGETHER_MAX: usize = CONNECTIONS_MAX;
+/// Bytes of one request's body that may come before they are read.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+/// The same for all requests of a connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes of answers that may wait for one HTTP/2 stream to take them.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Requests that the client gave up before they were looked at (CVE-2023-44487, "rapid reset").
+const RESETS_WAITING_MAX: usize = 20;
+/// Requests that broke a rule of HTTP/2, until the connection ends (CVE-2025-8671).
+const RESETS_OWN_MAX: usize = 64;
 
 /// One of the [`CONNECTIONS_MAX`] places.
 type Place = Option<OwnedSemaphorePermit>;
 
-/// Serves until `stopped` becomes true, then ends each connection after the answer that is under way.
+/// What all connections share.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    /// Of [`STREAMS_TOGETHER_MAX`].
+    streams: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// Serves until `stopped` becomes true, then ends each connection after the answers that are under way.
 pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = Server {
+        router,
+        streams: Arc::new(Semaphore::new(STREAMS_TOGETHER_MAX)),
+        stopped: stopped.clone(),
+    };
     let mut connections = JoinSet::new();
     loop {
         let (stream, remote, place) = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = stop(&mut stopped) => break,
         };
-        connections.spawn(converse(
-            stream,
-            remote,
-            router.clone(),
-            stopped.clone(),
-            place,
-        ));
+        connections.spawn(converse(stream, remote, server.clone(), place));
         while connections.try_join_next().is_some() {}
     }
     // New ones are refused at once instead of waiting for nobody.
@@ -74,42 +126,140 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// Answers one request after another, until either side has enough.
-async fn converse(
-    stream: TcpStream,
-    remote: SocketAddr,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-    _place: Place,
-) {
+/// Answers requests until either side has enough.
+async fn converse(stream: TcpStream, remote: SocketAddr, server: Server, _place: Place) {
     // An answer is written as a whole; only fails on a connection that is gone.
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(move |request| answer(request, remote, router.clone()));
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), answer)
-    );
+    let tasks = StreamTasks::default();
+    let (under_way, mut requests) = watch::channel(0);
+    let (router, streams) = (server.router, server.streams);
+    let service = service_fn(move |request| {
+        let begun = UnderWay::new(under_way.clone());
+        answer(request, remote, router.clone(), streams.clone(), begun)
+    });
+    let builder = builder(tasks.clone());
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut stopped = server.stopped;
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stop(&mut stopped) => {
+        () = async {
+            tokio::select! {
+                () = stop(&mut stopped) => (),
+                () = idle(&mut requests, HEAD_TIMEOUT, IDLE_TIMEOUT) => (),
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = idle(&mut requests, CLOSE_TIMEOUT, CLOSE_TIMEOUT) => Ok(()),
+            }
         }
     };
+    tasks.abort();
     if let Err(error) = ended {
         tracing::debug!(error = %error, "a connection broke off");
     }
+}
+
+fn builder(tasks: StreamTasks) -> auto::Builder<StreamTasks> {
+    let mut builder = auto::Builder::new(tasks);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESETS_WAITING_MAX)
+        .max_local_error_reset_streams(RESETS_OWN_MAX);
+    builder
 }
 
 async fn answer(
     mut request: Request<Incoming>,
     remote: SocketAddr,
     router: Router,
+    streams: Arc<Semaphore>,
+    _under_way: UnderWay,
 ) -> Result<Response, Infallible> {
+    // The path as it came: HTTP/2 has scheme and authority beside it.
+    let path = request.uri().path_and_query();
+    if path.is_some_and(|it| URI_BYTES_MAX < it.as_str().len()) {
+        return Ok(ApiError::UriTooLong(URI_BYTES_MAX).into_response());
+    }
+    let place = match request.version() {
+        Version::HTTP_2 => match streams.try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => return Ok(ApiError::TooManyRequests.into_response()),
+        },
+        // One for each connection, of which there are not too many.
+        _ => None,
+    };
     request.extensions_mut().insert(ConnectInfo(remote));
-    router.oneshot(request).await
+    let response = router.oneshot(request).await;
+    drop(place);
+    response
+}
+
+/// Counts one request as under way while it lives.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn new(under_way: watch::Sender<usize>) -> Self {
+        under_way.send_modify(|it| *it += 1);
+        Self(under_way)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|it| *it -= 1);
+    }
+}
+
+/// Waits until no request was under way for some time: for `first` until the first one came.
+async fn idle(requests: &mut watch::Receiver<usize>, first: Duration, later: Duration) {
+    let mut patience = first;
+    loop {
+        let none_under_way = *requests.borrow_and_update() == 0;
+        // Any change counts, also that of a request which came and went meanwhile.
+        match timeout(patience, requests.changed()).await {
+            Ok(Ok(())) => patience = later,
+            // Nobody is left who could make a request.
+            Ok(Err(_)) => return,
+            Err(_) if none_under_way => return,
+            Err(_) => (),
+        }
+    }
+}
+
+/// Where an HTTP/2 connection answers its requests: tasks that end with it.
+#[derive(Clone, Default)]
+struct StreamTasks(Arc<Mutex<JoinSet<()>>>);
+
+impl<F> Executor<F> for StreamTasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, answering: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(answering);
+    }
+}
+
+impl StreamTasks {
+    /// Ends what is left. The tasks hold this set themselves, so it is not enough to drop it.
+    fn abort(&self) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
 }
 
 /// Waits until it is time to stop.

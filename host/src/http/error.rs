@@ -38,6 +38,10 @@ pub enum ApiError {
         /// At least 1.
         retry_after_s: i64,
     },
+    /// The path with its query is longer than this many bytes.
+    UriTooLong(usize),
+    /// More requests are under way than the host takes on.
+    TooManyRequests,
     /// The store did not do what it was asked.
     Store(StoreError),
 }
@@ -100,7 +104,12 @@ impl ApiError {
                      nothing was kept, try again in {retry_after_s} s"
                 ),
             ),
-            Self::Store(StoreError::Busy) => fixed(
+            Self::UriTooLong(limit) => (
+                StatusCode::URI_TOO_LONG,
+                "uri_too_long",
+                format!("the path and its query are longer than {limit} bytes, the limit here"),
+            ),
+            Self::TooManyRequests | Self::Store(StoreError::Busy) => fixed(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
                 "nothing was kept: try again in a second",
@@ -130,6 +139,8 @@ impl ApiError {
             | Self::BadRequest(_)
             | Self::Unauthorized
             | Self::Forbidden(_)
+            | Self::UriTooLong(_)
+            | Self::TooManyRequests
             | Self::Store(_) => None,
         }
     }
@@ -155,7 +166,7 @@ impl ApiError {
             Self::RateLimited { retry_after_s } => {
                 Some((header::RETRY_AFTER, HeaderValue::from(*retry_after_s)))
             }
-            Self::Store(StoreError::Busy) => {
+            Self::TooManyRequests | Self::Store(StoreError::Busy) => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("1")))
             }
             Self::Store(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),

@@ -1,12 +1,14 @@
 //! Tests of HTTP in and out, through the router and a real store.
 
 mod api;
+mod connections;
 mod ingest;
 mod login;
 mod overload;
 mod pages;
 mod rejections;
 mod slow;
+mod wire;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;

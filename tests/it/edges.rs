@@ -1,0 +1,221 @@
+//! The edge of ingest: what strangers can learn, and how much one may ask at once.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use triage_host::model::source::Source;
+use triage_tests::http::{raw, runtime};
+use triage_tests::{Delivery, Host, config, wait_until};
+
+const KNOWN: &str = "/v1/webhooks/github/github-main";
+const UNKNOWN: [&str; 3] = [
+    "/v1/webhooks/github/github-mine",
+    "/v1/webhooks/slacky/github-main",
+    "/v1/webhooks/stripe/github-main",
+];
+/// As long as those are.
+const NOWHERE: &str = "/v1/nowhere/github/github-mainn";
+
+/// An HTTP/2 connection with prior knowledge.
+async fn http2(host: &Host) -> http2::SendRequest<Body> {
+    let stream = TcpStream::connect(host.address()).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (client, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn post(
+    client: &mut http2::SendRequest<Body>,
+    path: &str,
+    headers: &[(String, String)],
+    body: Body,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = Request::post(format!("http://test{path}"));
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    client.ready().await.unwrap();
+    let answer = client.send_request(request.body(body).unwrap());
+    let (parts, body) = answer.await.unwrap().into_parts();
+    let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
+    (parts.status, parts.headers, body.to_vec())
+}
+
+#[test]
+fn an_unknown_integration_is_answered_byte_for_byte_as_any_unknown_path() {
+    let host = Host::start("");
+    let without_date = |answer: String| -> String {
+        let lines = answer.split_inclusive("\r\n");
+        lines.filter(|it| !it.starts_with("date:")).collect()
+    };
+    for rest in [
+        "\r\n",
+        "Content-Length: 2\r\n\r\n{}",
+        "Content-Length: 2000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+        "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    ] {
+        let answer = |path: &str| {
+            let request = format!("POST {path} HTTP/1.1\r\nHost: test\r\n{rest}");
+            without_date(raw(host.address(), request.as_bytes()))
+        };
+        let elsewhere = answer(NOWHERE);
+        assert!(
+            elsewhere.starts_with("HTTP/1.1 404 Not Found\r\n"),
+            "{elsewhere}"
+        );
+        for path in UNKNOWN {
+            assert_eq!(answer(path), elsewhere, "{path} {rest}");
+        }
+    }
+    // What "100 Continue" would have told: that the body is read.
+    let request = format!(
+        "POST {KNOWN} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    );
+    let known = raw(host.address(), request.as_bytes());
+    assert!(known.starts_with("HTTP/1.1 100 Continue\r\n"), "{known}");
+}
+
+#[test]
+fn an_unknown_integration_is_answered_the_same_over_http2() {
+    let host = Host::start("");
+    runtime().block_on(async {
+        let mut client = http2(&host).await;
+        for body in ["", "{}", &" ".repeat(2_000_000)] {
+            let mut answers = Vec::new();
+            for path in UNKNOWN.into_iter().chain([NOWHERE]) {
+                let body = Body::from(body.to_owned());
+                let (status, mut headers, body) = post(&mut client, path, &[], body).await;
+                headers.remove("date");
+                answers.push((status, headers, body));
+            }
+            assert_eq!(answers[3].0, 404);
+            assert!(answers.iter().all(|it| *it == answers[3]), "{answers:?}");
+        }
+    });
+}
+
+#[test]
+fn deliveries_over_http2_are_kept_as_those_over_http1() {
+    let host = Host::start(&config::desk());
+    for source in Source::BUILT_IN {
+        let delivery = triage_tests::delivery::ticketed(source.clone(), "h2-1");
+        let path = format!("/v1/webhooks/{}", delivery.path);
+        let (status, _, body) = runtime().block_on(async {
+            let mut client = http2(&host).await;
+            let body = Body::from(delivery.body.clone());
+            post(&mut client, &path, &delivery.headers, body).await
+        });
+        assert_eq!(status, 200, "{source}");
+        let first: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let repeat = host.accept(&delivery);
+        assert_eq!(
+            (&repeat["event_id"], &repeat["duplicate"]),
+            (&first["event_id"], &json!(true))
+        );
+    }
+    host.wait_until_idle();
+}
+
+#[test]
+fn http2_takes_no_more_requests_than_the_host_has_places_for() {
+    const TOGETHER: usize = 512;
+    let host = Host::start("");
+    runtime().block_on(async {
+        let mut refused = JoinSet::new();
+        let mut clients = Vec::new();
+        for number in 0..TOGETHER + 60 {
+            if number % 100 == 0 {
+                clients.push(http2(&host).await);
+            }
+            let mut client = clients.last().unwrap().clone();
+            refused.spawn(async move {
+                let headers = [("content-length".to_owned(), "10".to_owned())];
+                // It never comes.
+                let body = Body::new(Never);
+                post(&mut client, KNOWN, &headers, body).await
+            });
+        }
+        let mut at_once = 0;
+        let mut given_up = 0;
+        while let Some(answer) = refused.join_next().await {
+            let (status, headers, body) = answer.unwrap();
+            match status.as_u16() {
+                429 => {
+                    assert_eq!(headers["retry-after"], "1");
+                    assert_eq!(given_up, 0, "it was told at once");
+                    at_once += 1;
+                }
+                408 => given_up += 1,
+                other => panic!("{other} {}", String::from_utf8_lossy(&body)),
+            }
+            if at_once == 60 && given_up == 0 {
+                // HTTP/1.1 has places of its own.
+                tokio::task::block_in_place(|| host.get("/v1/events").expect(200));
+            }
+        }
+        assert_eq!((at_once, given_up), (60, TOGETHER));
+    });
+    host.accept(&Delivery::incident("after"));
+}
+
+/// A body that does not come.
+struct Never;
+
+impl axum::body::HttpBody for Never {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[test]
+fn a_rate_limit_and_the_refusals_it_causes_are_seen_from_outside() {
+    let host = Host::start(&config::integration(
+        "limited",
+        Source::Github,
+        "rate_limit = \"1/m\"\nburst = 2",
+    ));
+    let push = |id: &str| Delivery::sample(Source::Github, "push", id).to("limited");
+    host.accept(&push("one"));
+    host.accept(&push("two"));
+    let refused = host.deliver(&push("three")).expect(429);
+    assert_eq!(refused.json()["code"], "rate_limited");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    host.deliver(&push("four").without("x-hub-signature-256"))
+        .expect(401);
+
+    let counts = host.json("/v1/rejections/counts");
+    let row = |cause: &str| json!({"tenant": "default", "integration_id": "limited", "cause": cause, "count": 1});
+    assert_eq!(
+        counts["items"],
+        json!([row("missing_header"), row("rate_limited")])
+    );
+    // The command reads the database, which is written behind the answer.
+    wait_until("the counts in the database", || {
+        let told = host.folder.triage(&["--json", "rejection", "counts"]);
+        let told = told.expect(0).json();
+        if told == counts {
+            Ok(())
+        } else {
+            Err(told.to_string())
+        }
+    });
+    let table = host.folder.triage(&["rejection", "list"]).expect(0).text();
+    assert!(
+        table.contains("rate_limited") && table.contains("x-hub-signature-256"),
+        "{table}"
+    );
+}
