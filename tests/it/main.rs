@@ -20,6 +20,7 @@ mod forgery;
 mod hostile;
 mod ingest;
 mod kill_matrix;
+mod order;
 mod pipeline;
 mod repeats;
 mod start;
