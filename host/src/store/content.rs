@@ -1,4 +1,11 @@
 //! Headers and body of an event as one compressed blob, exact to the byte.
+//!
+//! Before compression: the length of the headers' part, the headers (the length of each name
+//! and value before it), the body. Lengths are 32-bit numbers, the lowest byte first.
+
+use std::cell::RefCell;
+
+use lz4_flex::block::{self, CompressTable, get_maximum_output_size};
 
 use crate::model::event::Headers;
 
@@ -6,6 +13,8 @@ use super::StoreError;
 
 /// Smaller contents are kept as they are: there is nothing to win.
 const COMPRESS_BYTES_MIN: usize = 256;
+/// Contents up to this size are packed in memory that a thread keeps.
+const SCRATCH_BYTES_MAX: usize = 60 << 10;
 /// No event is larger: the largest body that can be configured, and its headers. A damaged row
 /// that claims more is not given the memory.
 const CONTENT_BYTES_MAX: usize = 64 << 20;
@@ -17,34 +26,70 @@ pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
 }
 
+/// What a thread uses again and again: making it costs as much as compressing.
+struct Packer {
+    table: CompressTable,
+    raw: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+thread_local! {
+    static PACKER: RefCell<Packer> = RefCell::new(Packer {
+        table: CompressTable::small(),
+        raw: Vec::new(),
+        packed: Vec::new(),
+    });
+}
+
 /// Packs before the writer thread gets it, so that compression costs no write time.
 pub(super) fn pack(headers: &Headers, body: &[u8]) -> Content {
-    // Headers are plain strings: they always serialise.
-    let headers = serde_json::to_vec(headers).unwrap_or_else(|_| b"[]".to_vec());
-    let mut raw = Vec::with_capacity(4 + headers.len() + body.len());
-    raw.extend_from_slice(
-        &u32::try_from(headers.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes(),
-    );
-    raw.extend_from_slice(&headers);
-    raw.extend_from_slice(body);
-    if raw.len() < COMPRESS_BYTES_MIN {
-        return Content {
-            encoding: "raw",
-            bytes: raw,
+    let headers_bytes: usize = headers
+        .0
+        .iter()
+        .map(|(name, value)| 8 + name.len() + value.len())
+        .sum();
+    if 4 + headers_bytes + body.len() <= SCRATCH_BYTES_MAX {
+        PACKER.with_borrow_mut(|it| it.pack(headers, headers_bytes, body))
+    } else {
+        let mut packer = Packer {
+            table: CompressTable::large(),
+            raw: Vec::new(),
+            packed: Vec::new(),
         };
+        packer.pack(headers, headers_bytes, body)
     }
-    let packed = lz4_flex::compress_prepend_size(&raw);
-    if raw.len() <= packed.len() {
-        return Content {
-            encoding: "raw",
-            bytes: raw,
+}
+
+impl Packer {
+    fn pack(&mut self, headers: &Headers, headers_bytes: usize, body: &[u8]) -> Content {
+        let raw = &mut self.raw;
+        raw.clear();
+        put_length(raw, headers_bytes);
+        for text in headers.0.iter().flat_map(|(name, value)| [name, value]) {
+            put_length(raw, text.len());
+            raw.extend_from_slice(text.as_bytes());
+        }
+        raw.extend_from_slice(body);
+        self.packed.resize(get_maximum_output_size(raw.len()), 0);
+        let packed = match block::compress_into_with_table(raw, &mut self.packed, &mut self.table) {
+            Ok(length) if COMPRESS_BYTES_MIN <= raw.len() => self.packed.get(..length),
+            _ => None,
         };
-    }
-    Content {
-        encoding: "lz4",
-        bytes: packed,
+        match packed {
+            Some(packed) if 4 + packed.len() < raw.len() => {
+                let mut bytes = Vec::with_capacity(4 + packed.len());
+                put_length(&mut bytes, raw.len());
+                bytes.extend_from_slice(packed);
+                Content {
+                    encoding: "lz4",
+                    bytes,
+                }
+            }
+            _ => Content {
+                encoding: "raw",
+                bytes: raw.clone(),
+            },
+        }
     }
 }
 
@@ -53,21 +98,41 @@ pub(super) fn unpack(encoding: &str, bytes: &[u8]) -> Result<(Headers, bytes::By
     let malformed = || StoreError::Malformed("event content");
     let raw = match encoding {
         "lz4" => {
-            let (bytes_raw, block) =
-                lz4_flex::block::uncompressed_size(bytes).map_err(|_| malformed())?;
+            let (bytes_raw, packed) = block::uncompressed_size(bytes).map_err(|_| malformed())?;
             if CONTENT_BYTES_MAX < bytes_raw {
                 return Err(malformed());
             }
-            lz4_flex::decompress(block, bytes_raw).map_err(|_| malformed())?
+            lz4_flex::decompress(packed, bytes_raw).map_err(|_| malformed())?
         }
         _ => bytes.to_vec(),
     };
     let raw = bytes::Bytes::from(raw);
-    let (length, rest) = raw.split_first_chunk::<4>().ok_or_else(malformed)?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| malformed())?;
-    let headers = rest.get(..length).ok_or_else(malformed)?;
-    let headers = serde_json::from_slice(headers).map_err(|_| malformed())?;
-    Ok((headers, raw.slice(4 + length..)))
+    let mut rest = &*raw;
+    let mut headers_part = take(&mut rest).ok_or_else(malformed)?;
+    let body = raw.slice_ref(rest);
+    let mut headers = Vec::new();
+    while !headers_part.is_empty() {
+        let mut text = || {
+            let text = take(&mut headers_part)?;
+            Some(std::str::from_utf8(text).ok()?.to_owned())
+        };
+        headers.push(text().zip(text()).ok_or_else(malformed)?);
+    }
+    Ok((Headers(headers), body))
+}
+
+fn put_length(bytes: &mut Vec<u8>, length: usize) {
+    // No content is as large as 4 GiB: see `CONTENT_BYTES_MAX`.
+    bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// Takes a length and as many bytes from the front.
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (taken, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
 }
 
 #[cfg(test)]
@@ -79,7 +144,10 @@ mod tests {
         #[test]
         fn content_comes_back_exactly(
             headers in proptest::collection::vec(("[a-z-]{1,20}", ".{0,40}"), 0..10),
-            body in proptest::collection::vec(any::<u8>(), 0..2000),
+            body in prop_oneof![
+                9 => proptest::collection::vec(any::<u8>(), 0..2000),
+                1 => proptest::collection::vec(0..4_u8, 60_000..70_000),
+            ],
         ) {
             let headers = Headers(headers);
             let content = pack(&headers, &body);

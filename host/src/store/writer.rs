@@ -31,7 +31,8 @@ trait Write: Send {
 struct Pending<T, F> {
     work: F,
     result: Option<T>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+    // The work goes back to the caller: what it holds is freed there and not in this thread.
+    reply: oneshot::Sender<(Result<T, StoreError>, F)>,
 }
 
 impl<T, F> Write for Pending<T, F>
@@ -51,7 +52,7 @@ where
             (None, None) => Err(StoreError::Closed),
         };
         // A caller that went away does not want the answer; the write stands all the same.
-        let _ = self.reply.send(answer);
+        let _ = self.reply.send((answer, self.work));
     }
 }
 
@@ -91,7 +92,8 @@ impl Writer {
             TrySendError::Disconnected(_) => StoreError::Closed,
         })?;
         fail_point::reach(Point::WriteQueued);
-        answer.await.map_err(|_| StoreError::Closed)?
+        let (answer, _work) = answer.await.map_err(|_| StoreError::Closed)?;
+        answer
     }
 }
 
