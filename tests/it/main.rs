@@ -17,6 +17,7 @@ mod crash;
 mod disk_faults;
 mod edges;
 mod forgery;
+mod fuzz_corpus;
 mod hostile;
 mod ingest;
 mod kill_matrix;

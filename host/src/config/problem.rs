@@ -29,7 +29,11 @@ pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(super) fn add(&mut self, setting: impl Display, message: impl Display) {
-        let setting = printable(&setting.to_string());
+        let mut setting = printable(&setting.to_string());
+        if setting.is_empty() {
+            // TOML allows it as a name, and no message could show it otherwise.
+            "\"\"".clone_into(&mut setting);
+        }
         let message = printable(&message.to_string());
         self.0.push(Problem { setting, message });
     }

@@ -1,0 +1,8 @@
+//! See `checks::signature_headers`.
+#![no_main]
+
+#[path = "../checks.rs"]
+#[allow(dead_code, reason = "each target needs one of the checks")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| checks::signature_headers(input));
