@@ -4,7 +4,6 @@
 //! hold up an acknowledgement.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,15 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::actions::Actions;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::http::{self, HttpState};
 use crate::live::{Live, Setup};
+use crate::reload::{Fixed, Known, Reloader};
 use crate::retention;
 use crate::sandbox::Sandbox;
 use crate::store::Store;
@@ -29,16 +30,27 @@ use crate::worker::Worker;
 const DRAIN_REQUESTS: Duration = Duration::from_secs(10);
 /// How long claimed runs and actions may take after that; what is left over is resumed at the next start.
 const DRAIN_WORK: Duration = Duration::from_secs(20);
+/// How long threads may take to end after that, when they are not waited for any more.
+const SHUT_DOWN: Duration = Duration::from_secs(1);
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
 
 /// Serves until the process is told to stop (SIGTERM or Ctrl-C). Says on `out` where it listens.
 ///
+/// Told a second time, it does not wait for what is under way. Whatever was acknowledged is on
+/// disk by then, and taken up at the next start.
+///
 /// # Errors
 /// When a plugin, the database or the address cannot be used.
-pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(
+    file: ConfigFile<'_>,
+    config: Config,
+    known: Known,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let clock = Clock::System;
     let sandbox = Sandbox::new()?;
+    let fixed = Fixed::of(&config);
     let mut setup = Setup::load(config, &sandbox, None)?;
     let store = Store::open(&setup.config.database)?;
     let http_runtime = runtime("http", HTTP_THREADS)?;
@@ -51,67 +63,45 @@ pub fn run(config: Config, out: &mut dyn Write) -> anyhow::Result<()> {
         .block_on(TcpListener::bind(setup.config.listen))
         .with_context(|| format!("server.listen: cannot listen on {}", setup.config.listen))?;
     let address = listener.local_addr()?;
-    tell_port(&mut setup.config, address);
-    let live = Arc::new(Live::new(setup));
+    setup.config.listens_on(address);
+    let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http_runtime.block_on(resume(&store, &clock))?;
 
-    let (runs_wake, actions_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (stop_work, work_stopped) = watch::channel(false);
-    let worker = Worker::new(
-        live.clone(),
-        store.clone(),
-        sandbox,
-        clock.clone(),
-        runs_wake.clone(),
-        actions_wake.clone(),
-    );
-    let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
-    let tidying = work_runtime.spawn(retention::run(
-        store.clone(),
-        live.clone(),
-        clock.clone(),
-        work_stopped.clone(),
-    ));
-    let working = work_runtime.spawn(worker.run(work_stopped.clone()));
-    let acting = work_runtime.spawn(actions.run(work_stopped));
-
+    let loops = Loops::start(&work_runtime, &live, &store, &sandbox, &clock);
     let state = HttpState {
-        live,
+        live: live.clone(),
         store: store.clone(),
-        clock,
-        runs_wake,
+        clock: clock.clone(),
+        runs_wake: loops.runs_wake.clone(),
         rates: Arc::default(),
     };
+    let reloader = Reloader {
+        file,
+        live,
+        sandbox,
+        clock,
+        fixed,
+        address,
+        known,
+    };
     // Before anybody is told: whoever reads the address may ask to stop at once.
-    let terminated = http_runtime.block_on(async { signal(SignalKind::terminate()) })?;
+    let (hangup, mut stopping) = http_runtime.block_on(async { listen_to_signals() })?;
     writeln!(out, "listening on http://{address}")?;
     out.flush()?;
-    http_runtime.block_on(serve(listener, state, terminated))?;
-    if let Err(error) = http_runtime.block_on(store.write_rejection_counts()) {
-        tracing::warn!(error = %error, "some rejections are not counted");
-    }
-    tracing::info!("stopping: no new requests; finishing what was claimed");
-    // Only fails when both loops are gone already.
-    let _ = stop_work.send(true);
-    let drained = work_runtime.block_on(async {
-        timeout(DRAIN_WORK, async { tokio::join!(working, acting, tidying) }).await
-    });
-    if drained.is_err() {
-        tracing::warn!("some runs did not end in time; they are resumed at the next start");
-    }
-    http_runtime.shutdown_timeout(Duration::from_secs(1));
-    work_runtime.shutdown_timeout(Duration::from_secs(1));
+
+    let mut serving = JoinSet::new();
+    let server = http::serve(listener, http::router(state), stopping.told.clone());
+    serving.spawn_on(server, http_runtime.handle());
+    work_runtime.block_on(async {
+        tokio::select! {
+            () = reloader.run(hangup, stopping.told.clone()) => Ok(()),
+            Some(ended) = serving.join_next() => ended.context("the server ended by itself"),
+        }
+    })?;
+    work_runtime.block_on(stopping.finish(serving, &store, loops));
+    stopping.shut_down([http_runtime, work_runtime]);
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Where the file leaves the port to the system, the addresses that the host tells name the real one.
-fn tell_port(config: &mut Config, address: SocketAddr) {
-    if config.public_url.port() == Some(0) {
-        // Only fails for URLs without a host, which have no port either.
-        let _ = config.public_url.set_port(Some(address.port()));
-    }
-    config.listen = address;
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -138,21 +128,112 @@ async fn resume(store: &Store, clock: &Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(
-    listener: TcpListener,
-    state: HttpState,
-    mut terminated: Signal,
-) -> anyhow::Result<()> {
-    let (stop, stopped) = watch::channel(false);
-    let mut server = std::pin::pin!(http::serve(listener, http::router(state), stopped));
-    tokio::select! {
-        () = &mut server => return Ok(()),
-        _ = terminated.recv() => (),
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+/// What works on events that were kept.
+struct Loops {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    runs_wake: Arc<Notify>,
+}
+
+impl Loops {
+    fn start(
+        runtime: &Runtime,
+        live: &Arc<Live>,
+        store: &Store,
+        sandbox: &Sandbox,
+        clock: &Clock,
+    ) -> Self {
+        let (runs_wake, actions_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop, stopped) = watch::channel(false);
+        let worker = Worker::new(
+            live.clone(),
+            store.clone(),
+            sandbox.clone(),
+            clock.clone(),
+            runs_wake.clone(),
+            actions_wake.clone(),
+        );
+        let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
+        let tidying = retention::run(store.clone(), live.clone(), clock.clone(), stopped.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(worker.run(stopped.clone()), runtime.handle());
+        tasks.spawn_on(actions.run(stopped), runtime.handle());
+        tasks.spawn_on(tidying, runtime.handle());
+        Self {
+            tasks,
+            stop,
+            runs_wake,
+        }
     }
-    let _ = stop.send(true);
-    if timeout(DRAIN_REQUESTS, server).await.is_err() {
-        tracing::warn!("some requests did not end in time");
+}
+
+/// How the process is told to stop.
+struct Stopping {
+    /// Becomes true at the first signal.
+    told: watch::Receiver<bool>,
+    /// Becomes true at the second one.
+    told_twice: watch::Receiver<bool>,
+}
+
+/// Listens to the signals that mean something here: SIGHUP, and those that end the process.
+///
+/// Must be called on a runtime that goes on.
+fn listen_to_signals() -> std::io::Result<(Signal, Stopping)> {
+    let hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tell, told) = watch::channel(false);
+    let (tell_twice, told_twice) = watch::channel(false);
+    // Ends with its runtime.
+    tokio::spawn(async move {
+        for tell in [tell, tell_twice] {
+            tokio::select! {
+                _ = terminate.recv() => (),
+                _ = interrupt.recv() => (),
+            }
+            tell.send_replace(true);
+        }
+    });
+    Ok((hangup, Stopping { told, told_twice }))
+}
+
+impl Stopping {
+    /// Waits for the end of what was begun: first the requests, then what they and others left to do.
+    async fn finish(&mut self, mut serving: JoinSet<()>, store: &Store, mut loops: Loops) {
+        tracing::info!("stopping: no new requests; finishing what was claimed");
+        let served = async { while serving.join_next().await.is_some() {} };
+        if !self.wait(served, DRAIN_REQUESTS).await {
+            tracing::warn!("some requests did not end in time");
+            serving.abort_all();
+        }
+        if let Err(error) = store.write_rejection_counts().await {
+            tracing::warn!(error = %error, "some rejections are not counted");
+        }
+        // Only fails when all loops are gone already.
+        let _ = loops.stop.send(true);
+        let worked = async { while loops.tasks.join_next().await.is_some() {} };
+        if !self.wait(worked, DRAIN_WORK).await {
+            tracing::warn!("some runs did not end in time; they are resumed at the next start");
+        }
     }
-    Ok(())
+
+    /// Whether something ends within a bound, and before somebody is in a hurry.
+    async fn wait(&mut self, work: impl Future, bound: Duration) -> bool {
+        tokio::select! {
+            biased;
+            _ = work => true,
+            _ = self.told_twice.wait_for(|it| *it) => false,
+            () = sleep(bound) => false,
+        }
+    }
+
+    fn shut_down(&self, runtimes: [Runtime; 2]) {
+        for runtime in runtimes {
+            if *self.told_twice.borrow() {
+                runtime.shutdown_background();
+            } else {
+                runtime.shutdown_timeout(SHUT_DOWN);
+            }
+        }
+    }
 }

@@ -18,13 +18,14 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 pub use self::problem::Problem;
@@ -106,6 +107,57 @@ pub enum ConfigError {
     },
 }
 
+/// Where a configuration is read from, at the start and whenever it may have changed.
+#[derive(Clone, Copy)]
+pub struct ConfigFile<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// Environment variables, as they were when the process began.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What reading a configuration found, also where it cannot be used.
+pub struct Reading {
+    /// SHA-256 of the file in hexadecimal; `None` where it could not be read.
+    pub digest: Option<String>,
+    /// Whether the file holds nothing at all.
+    pub is_blank: bool,
+    /// The file and the files that it names: when none of them changes, nothing does.
+    pub files: BTreeSet<PathBuf>,
+    /// What it means.
+    pub config: Result<Config, ConfigError>,
+}
+
+impl ConfigFile<'_> {
+    /// Reads everything and checks everything.
+    pub fn read(&self) -> Reading {
+        let around = Surroundings::of(self.path, self.env);
+        let text = read(self.path);
+        let digest = text.as_ref().ok().map(|it| hex::encode(Sha256::digest(it)));
+        let is_blank = text.as_ref().is_ok_and(|it| it.trim().is_empty());
+        let config = text.and_then(|text| Config::from_text(&text, self.path, &around, &|_| true));
+        let mut files = around.into_files();
+        files.insert(self.path.to_owned());
+        Reading {
+            digest,
+            is_blank,
+            files,
+            config,
+        }
+    }
+}
+
+impl ConfigError {
+    /// Each problem in a line that names its setting or file.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Invalid { problems, .. } => problems.iter().map(ToString::to_string).collect(),
+            Self::Unreadable { source, .. } => vec![format!("{self}: {source}")],
+            Self::Missing(_) | Self::Syntax { .. } => vec![self.to_string()],
+        }
+    }
+}
+
 impl Config {
     /// Reads a file and the variables that it names, and checks everything.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
@@ -121,12 +173,20 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         needed: &dyn Fn(&str) -> bool,
     ) -> Result<Self, ConfigError> {
-        let text = read(path)?;
-        let table = toml::from_str(&text).map_err(|error| syntax_error(path, &text, &error))?;
+        let around = Surroundings::of(path, env);
+        Self::from_text(&read(path)?, path, &around, needed)
+    }
 
+    fn from_text(
+        text: &str,
+        path: &Path,
+        around: &Surroundings<'_>,
+        needed: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
+        let table = toml::from_str(text).map_err(|error| syntax_error(path, text, &error))?;
         let mut problems = Problems::default();
         let raw = raw::read(table, &mut problems);
-        let config = resolve::resolve(raw, &Surroundings::of(path, env), &mut problems);
+        let config = resolve::resolve(raw, around, &mut problems);
         let problems = problems.into_list();
         match config {
             Some(config) if !problems.iter().any(|it| needed(&it.setting)) => Ok(config),
@@ -138,6 +198,17 @@ impl Config {
                     .collect(),
             }),
         }
+    }
+
+    /// Takes note of where the host listens.
+    ///
+    /// Where the file leaves the port to the system, the addresses that the host tells name the real one.
+    pub fn listens_on(&mut self, address: SocketAddr) {
+        if self.public_url.port() == Some(0) {
+            // Only fails for URLs without a host, which have no port either.
+            let _ = self.public_url.set_port(Some(address.port()));
+        }
+        self.listen = address;
     }
 
     /// How a program on this machine reaches the server.

@@ -9,7 +9,8 @@
 //!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
 //! 4. [`actions`] carries out what a decision asked for, through [`egress`].
 //!
-//! [`app`] builds all of it, [`live`] holds the settings in force; [`model`] holds the nouns that they share.
+//! [`app`] builds all of it, [`live`] holds the settings in force and
+//! [`reload`] replaces them; [`model`] holds the nouns that they share.
 
 pub mod app;
 pub mod cli;
@@ -41,3 +42,5 @@ pub mod lifecycle;
 
 pub mod actions;
 pub mod egress;
+
+pub mod reload;

@@ -97,6 +97,11 @@ pub fn after_attempt(
                 breach: true,
             },
         },
+        // Who took the policy out wants its runs no more; they stay as dead letters.
+        Outcome::Unconfigured { .. } => Transition::Dead {
+            reason: outcome.error().unwrap_or_default(),
+            breach: false,
+        },
         Outcome::HostError(_) if HOST_ERRORS_MAX <= attempt.host_errors => Transition::Dead {
             reason: given_up(outcome, "too many errors of the host"),
             breach: false,

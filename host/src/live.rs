@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::egress::{Egress, EgressError};
+use crate::model::time::TimestampMs;
 use crate::registry::{PluginProblems, Registry};
 use crate::sandbox::Sandbox;
 
@@ -110,22 +111,143 @@ impl Places {
     }
 }
 
+/// Which configuration is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// SHA-256 of the configuration file in hexadecimal.
+    pub digest: String,
+    /// 1 at the start of the process, one more with each change that is applied.
+    pub revision: u64,
+    /// When it was put in force.
+    pub since: TimestampMs,
+}
+
+/// What came of the last look at a configuration that may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// When it ended.
+    pub at: TimestampMs,
+    /// How it ended.
+    pub outcome: ReloadOutcome,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// Another setup is in force, which differs in these ways.
+    Applied(Vec<String>),
+    /// What was read is what is in force.
+    Unchanged,
+    /// What was read cannot be used, for all of these reasons; nothing changed.
+    Refused(Vec<String>),
+}
+
 /// The one pointer to the setup in force.
-pub struct Live(ArcSwap<Setup>);
+pub struct Live {
+    in_force: ArcSwap<InForce>,
+    last_reload: ArcSwapOption<Reload>,
+}
+
+struct InForce {
+    setup: Arc<Setup>,
+    version: Version,
+}
 
 impl Live {
-    /// Begins with this setup.
-    pub fn new(setup: Setup) -> Self {
-        Self(ArcSwap::from_pointee(setup))
+    /// Begins with a setup, made from a file with this digest.
+    pub fn new(setup: Setup, digest: String, now: TimestampMs) -> Self {
+        let version = Version {
+            digest,
+            revision: 1,
+            since: now,
+        };
+        Self {
+            in_force: ArcSwap::from_pointee(InForce {
+                setup: Arc::new(setup),
+                version,
+            }),
+            last_reload: ArcSwapOption::empty(),
+        }
     }
 
     /// The setup in force. Whoever needs it twice keeps it: the next call may give another.
     pub fn current(&self) -> Arc<Setup> {
-        self.0.load_full()
+        self.in_force.load().setup.clone()
+    }
+
+    /// Which configuration is in force.
+    pub fn version(&self) -> Version {
+        self.in_force.load().version.clone()
     }
 
     /// Puts another setup in force, for everything that begins from now on.
-    pub fn replace(&self, setup: Setup) {
-        self.0.store(Arc::new(setup));
+    ///
+    /// There is one caller, which makes one setup after the other.
+    pub fn replace(&self, setup: Setup, digest: String, now: TimestampMs) {
+        let version = Version {
+            digest,
+            revision: self.in_force.load().version.revision + 1,
+            since: now,
+        };
+        self.in_force.store(Arc::new(InForce {
+            setup: Arc::new(setup),
+            version,
+        }));
+    }
+
+    /// What came of the last reload, if there was one.
+    pub fn last_reload(&self) -> Option<Arc<Reload>> {
+        self.last_reload.load_full()
+    }
+
+    /// Tells whoever asks what came of a reload.
+    pub fn report(&self, reload: Reload) {
+        self.last_reload.store(Some(Arc::new(reload)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(policies: &[(&str, usize)], previous: Option<&Setup>) -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = "[plugins.p]\npath = \"p.wasm\"\n".to_owned();
+        for (name, concurrency) in policies {
+            text += &format!(
+                "[[policy]]\nname = \"{name}\"\ntriggers = [\"*\"]\nclassifier = \"p\"\nlimits = {{ concurrency = {concurrency} }}\n"
+            );
+        }
+        std::fs::write(folder.path().join("p.wasm"), "").unwrap();
+        std::fs::write(folder.path().join("triage.toml"), text).unwrap();
+        let config = Config::load(&folder.path().join("triage.toml"), &|_| None).unwrap();
+        Setup::assemble(config, Registry::default(), previous).unwrap()
+    }
+
+    #[test]
+    fn places_that_runs_hold_count_after_a_change_unless_their_number_changed() {
+        let before = setup(&[("same", 2), ("more", 2), ("gone", 2)], None);
+        let held = ["same", "more"].map(|it| before.places(it).unwrap().try_acquire_owned());
+        assert!(held.iter().all(Result::is_ok));
+        let after = setup(&[("same", 2), ("more", 5), ("new", 3)], Some(&before));
+        let free = |name| after.places(name).map(|it| it.available_permits());
+        assert_eq!(
+            ["same", "more", "new", "gone"].map(free),
+            [Some(1), Some(5), Some(3), None]
+        );
+    }
+
+    #[test]
+    fn who_took_a_setup_keeps_it_when_another_is_put_in_force() {
+        let live = Live::new(setup(&[("a", 1)], None), "one".to_owned(), 10);
+        let taken = live.current();
+        live.replace(setup(&[("b", 1)], Some(&taken)), "two".to_owned(), 20);
+        assert!(taken.config.policy("a").is_some() && taken.config.policy("b").is_none());
+        assert!(live.current().config.policy("b").is_some());
+        let version = live.version();
+        assert_eq!(
+            (version.digest.as_str(), version.revision, version.since),
+            ("two", 2, 20)
+        );
     }
 }

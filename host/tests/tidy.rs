@@ -21,7 +21,7 @@ const DOORS: [(&str, &[&str]); 6] = [
 ];
 
 /// Module → modules that it must not name: an arrow that may not be drawn.
-const NEVER: [(&str, &[&str]); 13] = [
+const NEVER: [(&str, &[&str]); 14] = [
     (
         "model",
         &[
@@ -66,6 +66,7 @@ const NEVER: [(&str, &[&str]); 13] = [
     ("http", &["worker", "actions", "sandbox", "egress"]),
     ("registry", &["http", "live", "worker", "actions", "egress"]),
     ("live", &["http", "sources", "store", "worker", "actions"]),
+    ("reload", &["http", "worker", "actions"]),
     ("worker", &["http", "actions", "egress", "sources"]),
     ("actions", &["http", "worker", "sandbox", "registry"]),
     (

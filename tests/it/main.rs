@@ -23,6 +23,7 @@ mod ingest;
 mod kill_matrix;
 mod order;
 mod pipeline;
+mod reload;
 mod repeats;
 mod start;
 mod stop;

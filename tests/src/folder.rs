@@ -15,6 +15,9 @@ use crate::{binary, config};
 /// How long a command may take. Plugins are compiled by several of them.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Address and database of every host: a free port, in the folder.
+pub const SERVER: &str = "[server]\nlisten = \"127.0.0.1:0\"\ndatabase = \"triage.db\"\n";
+
 /// A folder with `triage.toml`. It is removed when it is dropped.
 #[derive(Debug)]
 pub struct Folder {
@@ -96,8 +99,18 @@ impl Folder {
 
     /// Replaces the configuration, but for address and database.
     pub fn configure(&self, sections: &str) {
-        let server = "[server]\nlisten = \"127.0.0.1:0\"\ndatabase = \"triage.db\"\n";
-        self.write("triage.toml", format!("{server}\n{sections}"));
+        self.write("triage.toml", format!("{SERVER}\n{sections}"));
+    }
+
+    /// Replaces the configuration as an editor does that writes beside it and renames.
+    pub fn reconfigure(&self, sections: &str) {
+        self.replace("triage.toml", format!("{SERVER}\n{sections}"));
+    }
+
+    /// Replaces a file in one step.
+    pub fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
+        let beside = self.write(&format!("{name}.new"), content);
+        std::fs::rename(beside, self.path(name)).unwrap();
     }
 
     /// A place in the folder.

@@ -120,6 +120,52 @@ impl Host {
         std::mem::replace(&mut self.folder, Folder::bare())
     }
 
+    /// Asks for a reload, and does not wait.
+    pub fn hang_up(&self) {
+        self.process
+            .as_ref()
+            .expect("the host is running")
+            .hang_up();
+    }
+
+    /// Asks for a reload, and gives what `/v1/config` says once it ended this way.
+    #[track_caller]
+    pub fn reload(&self, outcome: &str) -> Value {
+        let before = self.json("/v1/config")["last_reload"]["at"].clone();
+        self.hang_up();
+        wait_until(&format!("a reload, {outcome}"), || {
+            let config = self.json("/v1/config");
+            let reload = &config["last_reload"];
+            if reload["at"] != before && reload["outcome"] == outcome {
+                Ok(config)
+            } else {
+                Err(config.to_string())
+            }
+        })
+    }
+
+    /// What `/v1/config` says once a change of a file was seen that ended this way.
+    #[track_caller]
+    pub fn reloaded(&self, before: &Value, outcome: &str) -> Value {
+        wait_until(&format!("a reload without a signal, {outcome}"), || {
+            let config = self.json("/v1/config");
+            let is_new = config["last_reload"]["at"] != before["last_reload"]["at"];
+            if is_new && config["last_reload"]["outcome"] == outcome {
+                Ok(config)
+            } else {
+                Err(config.to_string())
+            }
+        })
+    }
+
+    /// Asks the process to end, and does not wait.
+    pub fn terminate(&self) {
+        self.process
+            .as_ref()
+            .expect("the host is running")
+            .terminate();
+    }
+
     /// The process.
     pub fn pid(&self) -> Pid {
         self.process.as_ref().expect("the host is running").pid()

@@ -35,6 +35,11 @@ impl Process {
         kill_process(self.pid(), Signal::TERM).unwrap();
     }
 
+    /// Tells it to read its configuration again.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
     /// Waits until it ends by itself.
     #[track_caller]
     pub fn wait(mut self, patience: Duration, what: &str) -> ExitStatus {

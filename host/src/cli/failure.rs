@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::output::clean;
 use crate::config::ConfigError;
+use crate::live::SetupError;
 use crate::registry::PluginProblems;
 use crate::store::StoreError;
 
@@ -128,8 +129,9 @@ impl From<PluginProblems> for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         // `serve` loads plugins too, behind an interface that tells no kinds of errors apart.
-        match error.downcast::<PluginProblems>() {
-            Ok(problems) => Self::Plugins(problems),
+        match error.downcast::<SetupError>() {
+            Ok(SetupError::Plugins(problems)) => Self::Plugins(problems),
+            Ok(error @ SetupError::Egress(_)) => Self::Other(error.into()),
             Err(error) => Self::Other(error),
         }
     }

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use self::failure::Failure;
 use self::output::Output;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::store::Store;
 
 /// Receives webhooks, keeps them, and runs sandboxed triage policies on them.
@@ -90,6 +90,14 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Where the configuration is.
+    fn config_file(&self) -> ConfigFile<'_> {
+        ConfigFile {
+            path: &self.config_path,
+            env: self.env,
+        }
+    }
+
     /// The configuration, without a problem in it.
     fn config(&self) -> Result<Config, Failure> {
         Ok(Config::load(&self.config_path, self.env)?)

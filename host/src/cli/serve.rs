@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::app;
 use crate::fail_point;
+use crate::reload::Snapshot;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -39,16 +40,17 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     fail_point::arm(context.env).map_err(Failure::Usage)?;
-    let config = context.config()?;
+    let file = context.config_file();
+    let (config, known) = Snapshot::take(&file).into_first()?;
     log_to_stderr(arguments)?;
     if output.is_json() {
         let mut lines = JsonLines {
             out: output.raw(),
             line: Vec::new(),
         };
-        return Ok(app::run(config, &mut lines)?);
+        return Ok(app::run(file, config, known, &mut lines)?);
     }
-    Ok(app::run(config, output.raw())?)
+    Ok(app::run(file, config, known, output.raw())?)
 }
 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! Called by `Config::load` after `raw`. It looks at environment variables and at
 //! files that the configuration names, but opens no component and no database.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -31,17 +32,35 @@ const BURST_MAX: u32 = 1_000_000;
 
 /// What lies around the file.
 pub(super) struct Surroundings<'a> {
-    /// What paths in the file are relative to.
+    /// What paths in the file are relative to; [`Surroundings::file`] joins what is to be watched.
     pub folder: &'a Path,
     /// Environment variables.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Files that make up the configuration besides the file itself.
+    named: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Surroundings<'a> {
     /// What lies around a configuration file.
     pub(super) fn of(path: &'a Path, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        Self { folder, env }
+        Self {
+            folder,
+            env,
+            named: RefCell::default(),
+        }
+    }
+
+    /// The place of a file that the configuration names and is made of; it is watched from now on.
+    pub(super) fn file(&self, text: &str) -> PathBuf {
+        let path = self.folder.join(text);
+        self.named.borrow_mut().insert(path.clone());
+        path
+    }
+
+    /// All that [`Surroundings::file`] was asked for.
+    pub(super) fn into_files(self) -> BTreeSet<PathBuf> {
+        self.named.into_inner()
     }
 }
 
@@ -252,7 +271,7 @@ fn plugin(
         raw.path,
         "the component's file, as `plugins/incident_desk.wasm`",
     )?;
-    let path = around.folder.join(&text);
+    let path = around.file(&text);
     let found = match path.metadata() {
         Ok(metadata) if metadata.is_file() => Ok(path),
         Ok(_) => Err(format!("{} is not a file", path.display())),

@@ -95,7 +95,7 @@ fn resolve(value: &Value, around: &Surroundings<'_>) -> Result<Secret, String> {
 pub(super) fn read(place: &str, around: &Surroundings<'_>) -> Result<Secret, String> {
     match place.split_once(':') {
         Some(("env", name)) => from_env(name, around.env),
-        Some(("file", path)) if !path.is_empty() => from_file(&around.folder.join(path)),
+        Some(("file", path)) if !path.is_empty() => from_file(&around.file(path)),
         _ => Err(FORM.to_owned()),
     }
 }

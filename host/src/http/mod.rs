@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod body;
+mod config;
 mod connections;
 mod error;
 mod health;
@@ -89,6 +90,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/v1/tickets/{id}", get(api::show_ticket))
         .route("/v1/rejections", get(api::list_rejections))
         .route("/v1/rejections/counts", get(api::count_rejections))
+        .route("/v1/config", get(config::show_config))
         .route("/v1/login-links", post(api::create_login_link))
         .route("/", get(pages::list_events))
         .route("/events/{id}", get(pages::show_event))

@@ -123,6 +123,18 @@ fn an_error_of_the_host_uses_no_attempt() {
 }
 
 #[test]
+fn a_run_whose_policy_was_taken_out_is_dead_at_once() {
+    let outcome = Outcome::Unconfigured {
+        policy: "gone".to_owned(),
+    };
+    let expected = Transition::Dead {
+        reason: "policy `gone` is not configured any more".to_owned(),
+        breach: false,
+    };
+    check(&outcome, attempt(1, 0), OnFailure::Retry, &expected);
+}
+
+#[test]
 fn a_destination_that_names_a_time_gets_it() {
     let failed = Delivered::Failed {
         error: "429".to_owned(),

@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::source::Source;
 
 /// One configured sender of a tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Integration {
     /// The last part of its ingest URL.
     pub id: String,
@@ -27,7 +27,7 @@ pub struct Integration {
 }
 
 /// Where actions go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The built-in ticket desk.
     Ticket,
@@ -36,7 +36,7 @@ pub enum Destination {
 }
 
 /// A signed webhook URL.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookDestination {
     /// Where to.
     pub url: Url,

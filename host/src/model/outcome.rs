@@ -13,6 +13,11 @@ pub enum Outcome {
     Broken(Breach),
     /// The host could not run the plugin. Not the plugin's fault.
     HostError(String),
+    /// The policy was taken out of the configuration after the run was queued.
+    Unconfigured {
+        /// Its name.
+        policy: String,
+    },
 }
 
 /// A plugin's own answer that it cannot decide.
@@ -94,6 +99,7 @@ impl Outcome {
             Self::Broken(Breach::Contract(_)) => "contract_violation",
             Self::Broken(Breach::Answer(_)) => "answer_refused",
             Self::HostError(_) => "host_error",
+            Self::Unconfigured { .. } => "unconfigured",
         }
     }
 
@@ -104,6 +110,9 @@ impl Outcome {
             Self::Refused(refusal) => Some(refusal.to_string()),
             Self::Broken(breach) => Some(breach.to_string()),
             Self::HostError(text) => Some(text.clone()),
+            Self::Unconfigured { policy } => {
+                Some(format!("policy `{policy}` is not configured any more"))
+            }
         }
     }
 }

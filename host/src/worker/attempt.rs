@@ -31,10 +31,9 @@ pub(super) async fn evaluate(
         setup.config.policy(&run.policy),
         setup.registry.deployed(&run.policy),
     ) else {
-        let outcome = Outcome::HostError(format!(
-            "policy `{}` is not configured any more",
-            run.policy
-        ));
+        let outcome = Outcome::Unconfigured {
+            policy: run.policy.clone(),
+        };
         return Decided {
             evaluation: nothing_done(outcome),
             actions: Vec::new(),

@@ -113,7 +113,7 @@ impl TestHost {
         let setup = Setup::assemble(config, Registry::default(), None).unwrap();
         let state = HttpState {
             store: Store::open(&database).unwrap(),
-            live: Arc::new(Live::new(setup)),
+            live: Arc::new(Live::new(setup, "0".repeat(64), NOW)),
             clock: Clock::Manual(clock.clone()),
             runs_wake: Arc::new(Notify::new()),
             rates: Arc::default(),
