@@ -10,7 +10,7 @@ fn a_bad_configuration_is_refused_with_all_of_its_problems() {
         allow = ["everything"]
         [[integration]]
         id = "github main"
-        source = "gitlab"
+        source = "pigeon"
         secrets = ["env:NOT_SET_ANYWHERE"]
         [[policy]]
         name = "incidents"
@@ -28,7 +28,7 @@ fn a_bad_configuration_is_refused_with_all_of_its_problems() {
         folder.triage(&[command]).expect(1).complains(&[
             "egress.allow[0]",
             "integration[0].id",
-            "gitlab",
+            "pigeon",
             "NOT_SET_ANYWHERE",
             "policy.incidents.triggers[0]",
             "policy.incidents.classifier",
