@@ -7,7 +7,8 @@ CREATE TABLE meta (
 ) STRICT;
 
 CREATE TABLE event (
-    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- Counted by `store::seen`; no number is used twice.
+    seq             INTEGER PRIMARY KEY,
     id              BLOB    NOT NULL CHECK (length(id) = 16),
     tenant          TEXT    NOT NULL,
     integration_id  TEXT    NOT NULL,

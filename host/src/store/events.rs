@@ -14,9 +14,9 @@ use crate::model::id::EventId;
 use crate::model::time::TimestampMs;
 
 const INSERT_EVENT: &str = "
-INSERT INTO event (id, tenant, integration_id, source, event_type, idempotency_key, received_at, occurred_at,
+INSERT INTO event (seq, id, tenant, integration_id, source, event_type, idempotency_key, received_at, occurred_at,
                    body_bytes, id_hash, content_hash, content_until)
-VALUES (:id, :tenant, :integration_id, :source, :event_type, :idempotency_key, :received_at, :occurred_at,
+VALUES (:seq, :id, :tenant, :integration_id, :source, :event_type, :idempotency_key, :received_at, :occurred_at,
         :body_bytes, :id_hash, :content_hash, :content_until)";
 
 const INSERT_CONTENT: &str = "
@@ -114,7 +114,8 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
         .as_ref()
         .and_then(|it| it.window_ms)
         .map(|it| now + it);
-    let event_seq = insert_event(tx, prepared, content_until)?;
+    let event_seq = seen.next_event();
+    insert_event(tx, prepared, event_seq, content_until)?;
     seen.insert(prepared.id_hash, event_seq);
     if let Some(hash) = prepared.content_hash {
         seen.insert(hash, event_seq);
@@ -132,10 +133,12 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
 fn insert_event(
     tx: &Connection,
     prepared: &Prepared,
+    event_seq: i64,
     content_until: Option<TimestampMs>,
-) -> Result<i64, StoreError> {
+) -> Result<(), StoreError> {
     let event = &prepared.event;
     tx.prepare_cached(INSERT_EVENT)?.execute(named_params! {
+        ":seq": event_seq,
         ":id": event.id.to_bytes(),
         ":tenant": event.tenant,
         ":integration_id": event.integration_id,
@@ -149,13 +152,12 @@ fn insert_event(
         ":content_hash": prepared.content_hash,
         ":content_until": content_until,
     })?;
-    let event_seq = tx.last_insert_rowid();
     tx.prepare_cached(INSERT_CONTENT)?.execute(named_params! {
         ":event_seq": event_seq,
         ":encoding": prepared.content.encoding,
         ":content": prepared.content.bytes,
     })?;
-    Ok(event_seq)
+    Ok(())
 }
 
 fn repeat(tx: &Connection, event_seq: i64, now: TimestampMs) -> Result<Accepted, StoreError> {

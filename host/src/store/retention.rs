@@ -32,6 +32,12 @@ const DELETE: [&str; 9] = [
     "DELETE FROM event WHERE seq = :event_seq",
 ];
 
+// The numbers of rows go on where they were, also when no event is left to tell.
+const KEEP_LAST: &str = "
+INSERT INTO meta (name, value)
+SELECT 'last_event_seq', CAST(:event_seq AS BLOB) WHERE NOT EXISTS (SELECT 1 FROM event)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
 /// Blocks of keys that are deleted with a batch at most.
 const BLOCKS_PER_BATCH: usize = 4;
 
@@ -81,6 +87,7 @@ fn delete(
         kept: 0,
         next: oldest.last().map(|it| it.0),
     };
+    let mut last_deleted = None;
     for (event_seq, received_at) in oldest {
         // Rows are in the order of their commits: hardly ever is an older one behind this.
         if before <= received_at {
@@ -99,7 +106,12 @@ fn delete(
             tx.prepare_cached(sql)?.execute(params)?;
         }
         batch.deleted += 1;
+        last_deleted = Some(event_seq);
         fail_point::reach(Point::OldEventDeleted);
+    }
+    if let Some(event_seq) = last_deleted {
+        tx.prepare_cached(KEEP_LAST)?
+            .execute(named_params! { ":event_seq": event_seq })?;
     }
     Ok(batch)
 }

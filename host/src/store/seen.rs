@@ -42,6 +42,12 @@ const NEWEST: &str = "
 SELECT coalesce((SELECT max(seq) FROM event), 0)      AS event_seq,
        coalesce((SELECT max(seq) FROM event_name), 0) AS name_seq";
 
+// Retention writes down the newest row where it leaves none.
+const LAST_EVENT: &str = "
+SELECT max(coalesce((SELECT max(seq) FROM event), 0),
+           coalesce((SELECT max(event_seq_max) FROM event_key_filter), 0),
+           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_event_seq'), 0))";
+
 const LOAD_FILTERS: &str =
     "SELECT id, event_seq_max, name_seq_max, filter FROM event_key_filter ORDER BY id";
 
@@ -79,6 +85,10 @@ pub(super) struct Seen {
     buckets: Vec<HashMap<KeyHash, i64>>,
     filters: Filters,
     keys_max: usize,
+    // The row of the next event, and of the first one of the open transaction. Rows are counted
+    // here because SQLite would write its own count (AUTOINCREMENT) with every event.
+    next_event: i64,
+    first_event: i64,
     // The block that is written next: 256 times its slice, and its bucket.
     next_block: i64,
     // What the open transaction put in, with what stood there before.
@@ -103,6 +113,8 @@ impl Seen {
             buckets: vec![HashMap::new(); BUCKETS],
             filters: Filters::starting_at(0),
             keys_max,
+            next_event: 1,
+            first_event: 1,
             next_block: 0,
             inserted: Vec::new(),
             written: Vec::new(),
@@ -110,6 +122,9 @@ impl Seen {
         };
         let watermarks = seen.load_filters(connection)?;
         seen.load_keys(connection, &watermarks)?;
+        let last: i64 = connection.query_row(LAST_EVENT, [], |row| row.get(0))?;
+        seen.next_event = last + 1;
+        seen.first_event = seen.next_event;
         tracing::debug!(
             keys = seen.keys_in_memory(),
             filter_bytes = seen.filters.bytes(),
@@ -204,6 +219,13 @@ impl Seen {
         Ok(None)
     }
 
+    /// The row of a new event: none that was ever committed has this number.
+    pub(super) fn next_event(&mut self) -> i64 {
+        let next = self.next_event;
+        self.next_event += 1;
+        next
+    }
+
     /// Remembers a key that stands in the row of this event, written in the open transaction.
     pub(super) fn insert(&mut self, hash: KeyHash, event_seq: i64) {
         let before = self.put(hash, event_seq);
@@ -286,6 +308,7 @@ impl Seen {
 
     /// Keeps what the transaction did: it was committed.
     pub(super) fn committed(&mut self) {
+        self.first_event = self.next_event;
         self.inserted.clear();
         for (id, filter) in self.written.drain(..) {
             fail_point::reach(Point::KeysCommitted);
@@ -302,6 +325,7 @@ impl Seen {
 
     /// Forgets what the transaction did: it was rolled back.
     pub(super) fn rolled_back(&mut self) {
+        self.next_event = self.first_event;
         self.written.clear();
         self.forgotten = None;
         while let Some((hash, before)) = self.inserted.pop() {

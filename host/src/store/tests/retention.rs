@@ -104,6 +104,26 @@ async fn an_event_with_work_to_do_stays_and_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn rows_are_not_numbered_twice_when_none_is_left() {
+    let mut store = TestStore::new();
+    for number in 0..3 {
+        store
+            .accept(event("int", &number.to_string(), NOW))
+            .await
+            .unwrap();
+        work(&store).await;
+    }
+    assert_eq!(retention::sweep(&store, NOW + 1).await.unwrap(), 3);
+    store.reopen();
+    store.accept(event("int", "next", NOW)).await.unwrap();
+    let seq: i64 = store
+        .read(|db| Ok(db.query_row("SELECT seq FROM event", [], |row| row.get(0))?))
+        .await
+        .unwrap();
+    assert_eq!(seq, 4);
+}
+
+#[tokio::test]
 async fn a_batch_looks_at_no_more_than_it_is_told() {
     let store = TestStore::new();
     for number in 0..5 {

@@ -14,9 +14,9 @@ use crate::store::seen::Seen;
 const KEYS_MAX: usize = 6;
 
 const INSERT: &str = "
-INSERT INTO event (id, tenant, integration_id, source, event_type, idempotency_key, received_at, body_bytes,
+INSERT INTO event (seq, id, tenant, integration_id, source, event_type, idempotency_key, received_at, body_bytes,
                    id_hash, content_hash, content_until)
-VALUES (randomblob(16), 't', 'i', 'github', 'github.x', 'k', 0, 0, :id_hash, :content_hash, :content_until)";
+VALUES (:seq, randomblob(16), 't', 'i', 'github', 'github.x', 'k', 0, 0, :id_hash, :content_hash, :content_until)";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -63,9 +63,9 @@ fn deliver(
         return (seq, true);
     }
     let until = window.map(|it| now + it);
-    let params = named_params! { ":id_hash": hash(id), ":content_hash": hash(content), ":content_until": until };
+    let seq = seen.next_event();
+    let params = named_params! { ":seq": seq, ":id_hash": hash(id), ":content_hash": hash(content), ":content_until": until };
     tx.execute(INSERT, params).unwrap();
-    let seq = tx.last_insert_rowid();
     seen.insert(hash(id), seq);
     seen.insert(hash(content), seq);
     (seq, false)
@@ -145,9 +145,10 @@ fn memory_is_bounded_however_many_keys_there_are() {
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        let params = named_params! { ":id_hash": hash, ":content_hash": None::<KeyHash>, ":content_until": None::<i64> };
+        let seq = seen.next_event();
+        let params = named_params! { ":seq": seq, ":id_hash": hash, ":content_hash": None::<KeyHash>, ":content_until": None::<i64> };
         db.execute(INSERT, params).unwrap();
-        seen.insert(hash, db.last_insert_rowid());
+        seen.insert(hash, seq);
         seen.before_commit(&db).unwrap();
         db.execute_batch("COMMIT").unwrap();
         seen.committed();
