@@ -25,6 +25,7 @@ mod order;
 mod pipeline;
 mod reload;
 mod repeats;
+mod sources;
 mod start;
 mod stop;
 mod tenants;

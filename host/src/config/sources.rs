@@ -43,18 +43,21 @@ const TEXT_BYTES_MAX: usize = 64;
 
 /// Every source that is usable without a declaration, by name.
 pub fn ready() -> BTreeMap<String, Source> {
-    let mut problems = Problems::default();
     let built_in = Source::BUILT_IN
         .into_iter()
         .map(|it| (it.as_str().to_owned(), it));
-    let mut sources: BTreeMap<String, Source> = built_in.collect();
+    // A shipped file has no problems, which a test holds.
+    built_in.chain(shipped(&mut Problems::default())).collect()
+}
+
+/// The shipped declarations, by name.
+pub(super) fn shipped(problems: &mut Problems) -> Vec<(String, Source)> {
+    let mut sources = Vec::new();
     for text in SHIPPED {
-        // A shipped file has no problems, which a test holds.
-        let mut file: Table = toml::from_str(text).unwrap_or_default();
-        for (name, raw) in raw::named(&mut file, "sources", &mut problems) {
-            if let Some(source) = source(&name, raw, &mut problems) {
-                sources.insert(name, Source::Custom(Arc::new(source)));
-            }
+        let file = problems.take("sources", toml::from_str::<Table>(text));
+        for (name, raw) in raw::named(&mut file.unwrap_or_default(), "sources", problems) {
+            let source = source(&name, raw, problems);
+            sources.extend(source.map(|it| (name, Source::Custom(Arc::new(it)))));
         }
     }
     sources

@@ -1,4 +1,5 @@
 mod problems;
+mod sources;
 
 use std::fs;
 use std::path::Path;

@@ -4,11 +4,14 @@
 //! Only the body is signed: neither a time nor the event's name nor the delivery's
 //! id. The legacy SHA-1 signature is not accepted.
 
+mod shape;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::payload::{self, Raw, Text};
+use self::shape::Head;
+use super::payload::{self, Raw};
 use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
 use crate::model::event::ContentKey;
 use crate::model::secret::Secret;
@@ -25,23 +28,6 @@ const CONTENT_WINDOW_MS: i64 = 3_600_000;
 const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
-
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    action: Option<Text<'a>>,
-    // What the event is about, the narrower first: a comment comes with its issue.
-    #[serde(borrow)]
-    comment: Option<Raw<'a>>,
-    #[serde(borrow)]
-    issue: Option<Raw<'a>>,
-    #[serde(borrow)]
-    pull_request: Option<Raw<'a>>,
-    #[serde(borrow)]
-    alert: Option<Raw<'a>>,
-    #[serde(borrow)]
-    workflow_run: Option<Raw<'a>>,
-}
 
 #[derive(Deserialize)]
 struct Subject<'a> {
@@ -72,6 +58,8 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the event header and the body's `action`, the key the delivery's id.
+///
+/// A name that the signed body does not fit is not believed: the event is kept as unparsable.
 pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
     let event = documented(delivery, content)
         .unwrap_or_else(|| payload::unparsable(&Source::Github, delivery.body));
@@ -108,20 +96,14 @@ fn documented<'a>(delivery: Delivery<'a>, content: &'a [u8]) -> Option<EventIden
     } else {
         payload::form_field(content, "payload")?
     };
-    let head: Head<'_> = payload::object(&json)?;
+    let head: Head<'_> = payload::object(&json).filter(|it: &Head<'_>| it.fits(event))?;
     let name = match &head.action {
         Some(action) => Cow::Owned(format!("{event}.{}", action.0)),
         None => Cow::Borrowed(event),
     };
     let event = payload::event(&Source::Github, &name, Some(id), delivery.body)?;
-    let subject = head
-        .comment
-        .or(head.issue)
-        .or(head.pull_request)
-        .or(head.alert)
-        .or(head.workflow_run);
     Some(EventIdentity {
-        occurred_at: subject.and_then(updated_at),
+        occurred_at: head.subject().and_then(updated_at),
         ..event
     })
 }

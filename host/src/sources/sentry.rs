@@ -28,12 +28,38 @@ struct Head<'a> {
     data: Option<Data<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Data<'a> {
     #[serde(borrow)]
     event: Option<Raw<'a>>,
     #[serde(borrow)]
     error: Option<Raw<'a>>,
+    #[serde(borrow)]
+    installation: Option<Raw<'a>>,
+    #[serde(borrow)]
+    issue: Option<Raw<'a>>,
+    #[serde(borrow)]
+    metric_alert: Option<Raw<'a>>,
+}
+
+impl Data<'_> {
+    /// Whether a body with these members can be of this resource.
+    ///
+    /// The resource comes in a header that is not signed. One that is not known here may have
+    /// any members, unless they are those of one that is.
+    fn fits(&self, resource: &str) -> bool {
+        let members = [
+            ("event_alert", self.event),
+            ("error", self.error),
+            ("installation", self.installation),
+            ("issue", self.issue),
+            ("metric_alert", self.metric_alert),
+        ];
+        match members.iter().find(|(name, _)| *name == resource) {
+            Some((_, member)) => member.is_some(),
+            None => members.iter().all(|(_, member)| member.is_none()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,9 +88,20 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 }
 
 /// The name is the resource header and the body's `action`, the key `Request-ID`.
+///
+/// A resource that the signed body does not fit is not believed: the event is kept as unparsable.
 pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
-    documented(delivery, content)
-        .unwrap_or_else(|| payload::unparsable(&Source::Sentry, delivery.body))
+    let event = documented(delivery, content)
+        .unwrap_or_else(|| payload::unparsable(&Source::Sentry, delivery.body));
+    EventIdentity {
+        // Sentry makes a new `Request-ID` when it tries again, so the content must tell the repeat.
+        // Not with the resource, which is not signed either.
+        content_key: Some(ContentKey {
+            key: mac::sha256_hex(&[delivery.body]),
+            window_ms: None,
+        }),
+        ..event
+    }
 }
 
 /// Makes the four headers that a receiver reads.
@@ -89,16 +126,14 @@ fn documented(delivery: Delivery<'_>, content: &[u8]) -> Option<EventIdentity> {
     let resource = delivery.headers.get(RESOURCE)?;
     let id = delivery.headers.get(REQUEST_ID)?;
     let head: Head<'_> = payload::object(payload::text(content)?)?;
+    let data = head.data.unwrap_or_default();
+    if !data.fits(resource) {
+        return None;
+    }
     let name = format!("{resource}.{}", head.action);
     let event = payload::event(&Source::Sentry, &name, Some(id), delivery.body)?;
-    let occurrence = head.data.and_then(|it| it.event.or(it.error));
     Some(EventIdentity {
-        // Sentry makes a new `Request-ID` when it tries again, so the content must tell the repeat.
-        content_key: Some(ContentKey {
-            key: mac::sha256_hex(&[resource.as_bytes(), b"\n", delivery.body]),
-            window_ms: None,
-        }),
-        occurred_at: occurrence.and_then(happened_at),
+        occurred_at: data.event.or(data.error).and_then(happened_at),
         ..event
     })
 }

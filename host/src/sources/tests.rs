@@ -1,9 +1,11 @@
 //! What is believed, what is refused, and what it is called.
 
+mod custom;
 mod forgery;
 mod hostile;
 mod identify;
 mod samples;
+mod shapes;
 mod vectors;
 
 use std::borrow::Borrow;

@@ -30,7 +30,7 @@ const SOURCES: [(Source, Pairs<'_>); 5] = [
 
 /// A body that fits every source, with one more member at its end.
 fn fitting(member: &[u8]) -> Vec<u8> {
-    let head = br#"{"type":"event_callback","id":"i","action":"opened","event":{"type":"a"},"event_id":"Ev1","x":"#;
+    let head = br#"{"type":"event_callback","id":"i","action":"opened","event":{"type":"a"},"event_id":"Ev1","issue":{},"data":{"issue":{}},"x":"#;
     [head, member, b"}"].concat()
 }
 

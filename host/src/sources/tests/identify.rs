@@ -145,7 +145,7 @@ fn github_events_are_named_by_header_and_action_and_recognised_by_the_delivery_i
     );
     check(
         GITHUB_ISSUES,
-        "payload=%7B%22action%22%3A%22opened%22%7D",
+        "payload=%7B%22action%22%3A%22opened%22%2C%22issue%22%3A%7B%7D%7D",
         "github.issues.opened",
         "guid-1",
     );
@@ -156,15 +156,21 @@ fn github_events_are_named_by_header_and_action_and_recognised_by_the_delivery_i
         HASH,
     );
     check(GITHUB_ISSUES, "other=%7B%7D", "github.unparsable", HASH);
-    check(GITHUB_ISSUES, r#"{"action":7}"#, "github.unparsable", HASH);
     check(
         GITHUB_ISSUES,
-        r#"{"action":"with spaces"}"#,
+        r#"{"action":7,"issue":{}}"#,
         "github.unparsable",
         HASH,
     );
-    check(&GITHUB_ISSUES[..1], "{}", "github.unparsable", HASH);
-    check(&GITHUB_ISSUES[1..], "{}", "github.unparsable", HASH);
+    check(
+        GITHUB_ISSUES,
+        r#"{"action":"with spaces","issue":{}}"#,
+        "github.unparsable",
+        HASH,
+    );
+    let body = r#"{"issue":{}}"#;
+    check(&GITHUB_ISSUES[..1], body, "github.unparsable", HASH);
+    check(&GITHUB_ISSUES[1..], body, "github.unparsable", HASH);
 }
 
 #[test]
@@ -181,19 +187,25 @@ fn a_github_body_is_recognised_for_an_hour_under_any_delivery_id() {
 
 #[test]
 fn github_events_happened_when_their_subject_was_updated() {
-    let check = |body, expected| check_time(Source::Github, GITHUB_ISSUES, body, expected);
+    let timed = |event, body, expected| {
+        let pairs = [("x-github-event", event), ("x-github-delivery", "guid-1")];
+        check_time(Source::Github, &pairs, body, expected);
+    };
+    let check = |body, expected| timed("issues", body, expected);
     check(
         r#"{"issue":{"updated_at":"2024-11-15T21:12:01Z"}}"#,
         Some(NOW),
     );
-    check(
+    timed(
+        "issue_comment",
         r#"{"issue":{"updated_at":"2020-01-01T00:00:00Z"},"comment":{"updated_at":"2024-11-15T21:12:01Z"}}"#,
         Some(NOW),
     );
     check(r#"{"issue":{"updated_at":null}}"#, None);
     check(r#"{"issue":{}}"#, None);
     check(r#"{"issue":5}"#, None);
-    check(r#"{"ref":"refs/heads/main"}"#, None);
+    let push = r#"{"ref":"refs/heads/main","before":"0","after":"1","commits":[]}"#;
+    timed("push", push, None);
 }
 
 #[test]
@@ -208,27 +220,33 @@ fn sentry_events_are_named_by_resource_and_action_and_have_two_keys() {
     let key = event(Source::Sentry, SENTRY_ISSUE, body.as_bytes())
         .content_key
         .unwrap();
-    assert_eq!(
-        key.key,
-        "733e0d5129ff18dd0d469470d10bc13c473d7ab3776759395e8aaecd587bd598"
-    );
+    assert_eq!(key.key, mac::sha256_hex(&[body.as_bytes()]));
     assert_eq!(key.window_ms, None);
 }
 
 #[test]
 fn sentry_events_happened_when_the_occurrence_says() {
-    let check = |body, expected| check_time(Source::Sentry, SENTRY_ISSUE, body, expected);
+    let check = |resource, body, expected| {
+        let pairs = [("sentry-hook-resource", resource), ("request-id", "req-1")];
+        check_time(Source::Sentry, &pairs, body, expected);
+    };
     check(
+        "event_alert",
         r#"{"action":"triggered","data":{"event":{"datetime":"2024-11-15T21:12:01.000000Z"}}}"#,
         Some(NOW),
     );
     check(
+        "error",
         r#"{"action":"created","data":{"error":{"datetime":"2024-11-15T21:12:01Z"}}}"#,
         Some(NOW),
     );
-    check(r#"{"action":"created","data":{"issue":{}}}"#, None);
-    check(r#"{"action":"created","data":{"error":"text"}}"#, None);
-    check(r#"{"action":"created"}"#, None);
+    check("issue", r#"{"action":"created","data":{"issue":{}}}"#, None);
+    check(
+        "error",
+        r#"{"action":"created","data":{"error":"text"}}"#,
+        None,
+    );
+    check("seer", r#"{"action":"created"}"#, None);
 }
 
 #[test]
