@@ -173,11 +173,12 @@ fn a_caught_delivery_is_no_new_event_under_another_name() {
             "error",
         ),
     ] {
-        let body = sample_body(&source, event_name, "named-1");
-        let caught = Delivery::new(&source, event_name, "named-1", body.clone());
+        let id = format!("named-{}", event_name.replace('.', "-"));
+        let body = sample_body(&source, event_name, &id);
+        let caught = Delivery::new(&source, event_name, &id, body.clone());
         let first = host.accept(&caught);
         let renamed = with(
-            Delivery::new(&source, event_name, "named-2", body),
+            Delivery::new(&source, event_name, "another", body),
             header,
             other,
         );
