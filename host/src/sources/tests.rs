@@ -6,6 +6,7 @@ mod hostile;
 mod identify;
 mod samples;
 mod shapes;
+mod shipped;
 mod vectors;
 
 use std::borrow::Borrow;
