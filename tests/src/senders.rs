@@ -178,7 +178,7 @@ impl Senders {
                 scope.spawn(|| self.keep_sending(address, random, &over));
             }
             // Also when `act` panics, or the clients would go on for ever.
-            let _over = Over(&over);
+            let _over = SetOnDrop(&over);
             act();
         });
     }
@@ -271,9 +271,10 @@ impl Senders {
     }
 }
 
-struct Over<'a>(&'a AtomicBool);
+/// Becomes true at the end of a scope, also of one that panics: threads that look at it end then.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }

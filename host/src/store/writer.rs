@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
 use super::StoreError;
@@ -114,7 +114,13 @@ fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<B
             let Ok(next) = waiting.try_recv() else { break };
             group.push(next);
         }
-        if commit(connection, seen, &mut group).is_ok() {
+        if let Err(error) = begin(connection) {
+            // Another process holds the lock, or the disk fails. Nothing of any write was tried,
+            // and each alone would wait as long again.
+            for write in group.drain(..) {
+                write.answer(Some(same(&error)));
+            }
+        } else if commit(connection, seen, &mut group).is_ok() {
             group.drain(..).for_each(|write| write.answer(None));
             fail_point::reach(Point::GroupTold);
         } else {
@@ -129,7 +135,10 @@ fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<B
 
 fn commit_alone(connection: &Connection, seen: Option<&Mutex<Seen>>, write: Box<dyn Write>) {
     let mut alone = vec![write];
-    let error = commit(connection, seen, &mut alone).err();
+    let error = begin(connection)
+        .map_err(StoreError::from)
+        .and_then(|()| commit(connection, seen, &mut alone))
+        .err();
     alone
         .into_iter()
         .next()
@@ -138,14 +147,25 @@ fn commit_alone(connection: &Connection, seen: Option<&Mutex<Seen>>, write: Box<
         .for_each(|(write, error)| write.answer(error));
 }
 
-/// Applies every write in one transaction. On an error nothing of it stays, on disk or in `seen`.
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    fail_point::reach(Point::GroupBegun);
+    Ok(())
+}
+
+/// The same error for one more caller.
+fn same(error: &rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error().copied();
+    let code = code.unwrap_or_else(|| ffi::Error::new(ffi::SQLITE_ERROR));
+    StoreError::Unavailable(rusqlite::Error::SqliteFailure(code, None))
+}
+
+/// Applies every write in the transaction that is open, and commits it. On an error nothing of it stays, on disk or in `seen`.
 fn commit(
     connection: &Connection,
     seen: Option<&Mutex<Seen>>,
     group: &mut [Box<dyn Write>],
 ) -> Result<(), StoreError> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    fail_point::reach(Point::GroupBegun);
     let outcome = apply(connection, seen, group);
     if outcome.is_err() && !connection.is_autocommit() {
         // SQLite rolls back by itself on some errors; on the others we do. There is nothing
