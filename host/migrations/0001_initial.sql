@@ -222,6 +222,36 @@ CREATE TABLE rejection_count (
     count          INTEGER NOT NULL CHECK (0 < count),
     PRIMARY KEY (tenant, integration_id, cause)
 ) STRICT, WITHOUT ROWID;
+-- Integrations that were added beside those of the configuration's file.
+CREATE TABLE integration (
+    id             TEXT    NOT NULL PRIMARY KEY,
+    tenant         TEXT    NOT NULL,
+    -- A name: what it stands for is known to the program and to the configuration's file.
+    source         TEXT    NOT NULL,
+    body_bytes_max INTEGER NOT NULL CHECK (0 < body_bytes_max),
+    created_at     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX integration_by_tenant ON integration (tenant, id);
+
+-- Signing secrets. Of those in the configuration's file only the id, which is a keyed hash.
+CREATE TABLE secret (
+    id             BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    tenant         TEXT    NOT NULL,
+    -- One of the table above or of the file.
+    integration_id TEXT    NOT NULL,
+    origin         TEXT    NOT NULL CHECK (origin IN ('file', 'store')),
+    created_at     INTEGER NOT NULL,
+    last_used_at   INTEGER,
+    live_until     INTEGER,
+    retired_at     INTEGER,
+    -- Nonce and ciphertext, see `store::sealing`. What is retired is forgotten.
+    sealed         BLOB,
+    CHECK ((sealed IS NOT NULL) = (origin = 'store' AND retired_at IS NULL)),
+    CHECK (origin = 'store' OR (live_until IS NULL AND retired_at IS NULL))
+) STRICT;
+CREATE INDEX secret_by_integration ON secret (integration_id);
+CREATE INDEX secret_by_end         ON secret (live_until) WHERE live_until IS NOT NULL;
+CREATE INDEX secret_sealed         ON secret (id)         WHERE sealed IS NOT NULL;
 
 CREATE TABLE token (
     id         BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),

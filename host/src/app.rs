@@ -19,6 +19,7 @@ use crate::actions::Actions;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
 use crate::http::{self, HttpState};
+use crate::integrations;
 use crate::live::{Live, Setup};
 use crate::reload::{Fixed, Known, Reloader};
 use crate::retention;
@@ -64,10 +65,11 @@ pub fn run(
         .with_context(|| format!("server.listen: cannot listen on {}", setup.config.listen))?;
     let address = listener.local_addr()?;
     setup.config.listens_on(address);
+    let stored = http_runtime.block_on(join_store(&mut setup.config, &store, &clock))?;
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http_runtime.block_on(resume(&store, &clock))?;
 
-    let loops = Loops::start(&work_runtime, &live, &store, &sandbox, &clock);
+    let loops = Loops::start(&work_runtime, &live, &store, stored, &sandbox, &clock);
     let state = HttpState {
         live: live.clone(),
         store: store.clone(),
@@ -78,6 +80,7 @@ pub fn run(
     let reloader = Reloader {
         file,
         live,
+        store: store.clone(),
         sandbox,
         clock,
         fixed,
@@ -102,6 +105,17 @@ pub fn run(
     stopping.shut_down([http_runtime, work_runtime]);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Adds what the store keeps to what the file declares.
+async fn join_store(
+    config: &mut Config,
+    store: &Store,
+    clock: &Clock,
+) -> Result<u64, integrations::Problem> {
+    let revision = integrations::join(config, store, clock.now()).await?;
+    integrations::remember_declared(config, store, clock.now()).await?;
+    Ok(revision)
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -140,6 +154,7 @@ impl Loops {
         runtime: &Runtime,
         live: &Arc<Live>,
         store: &Store,
+        stored: u64,
         sandbox: &Sandbox,
         clock: &Clock,
     ) -> Self {
@@ -155,7 +170,10 @@ impl Loops {
         );
         let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
         let tidying = retention::run(store.clone(), live.clone(), clock.clone(), stopped.clone());
+        let (live, clock) = (live.clone(), clock.clone());
+        let watching = integrations::run(store.clone(), live, clock, stored, stopped.clone());
         let mut tasks = JoinSet::new();
+        tasks.spawn_on(watching, runtime.handle());
         tasks.spawn_on(worker.run(stopped.clone()), runtime.handle());
         tasks.spawn_on(actions.run(stopped), runtime.handle());
         tasks.spawn_on(tidying, runtime.handle());

@@ -34,7 +34,7 @@ use self::resolve::Surroundings;
 pub use self::sources::ready as ready_sources;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
-use crate::model::secret::Secret;
+use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
 
 /// The commented file that `triage init` writes: every setting with its default.
@@ -56,6 +56,8 @@ pub struct Config {
     pub keep_events_ms: i64,
     /// Proxies that are believed about whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
+    /// Seals the secrets in the store; or why there is no such key, in a sentence.
+    pub master_key: Result<MasterKey, String>,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
     /// By name: every source that an integration may name, built in, shipped or declared.
@@ -248,6 +250,30 @@ pub fn read_secret(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, String> {
     secrets::read(place, &Surroundings::of(path, env))
+}
+
+/// An integration's largest body in bytes, as a text as `25MiB`; the default where it is not given.
+///
+/// # Errors
+/// Why it is none, in a sentence.
+pub fn body_limit(text: Option<&str>) -> Result<usize, String> {
+    resolve::body_limit(text)
+}
+
+/// Milliseconds of a text as `500ms`, `30s`, `5m`, `24h` or `7d`, up to `most_ms`.
+///
+/// # Errors
+/// Why it is none, in a sentence.
+pub fn duration_ms(text: &str, most_ms: i64) -> Result<i64, String> {
+    values::duration_ms(text, most_ms)
+}
+
+/// Makes sure that a text can be an id, a tenant or another name.
+///
+/// # Errors
+/// Why it cannot, in a sentence.
+pub fn check_name(text: &str) -> Result<(), String> {
+    values::name(text)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -31,6 +31,8 @@ pub mod store;
 
 pub mod retention;
 
+pub mod integrations;
+
 pub mod worker;
 
 pub mod registry;

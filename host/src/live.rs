@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use crate::config::Config;
 use crate::egress::{Egress, EgressError};
@@ -146,6 +146,7 @@ pub enum ReloadOutcome {
 pub struct Live {
     in_force: ArcSwap<InForce>,
     last_reload: ArcSwapOption<Reload>,
+    changing: Mutex<()>,
 }
 
 struct InForce {
@@ -167,6 +168,7 @@ impl Live {
                 version,
             }),
             last_reload: ArcSwapOption::empty(),
+            changing: Mutex::default(),
         }
     }
 
@@ -180,9 +182,22 @@ impl Live {
         self.in_force.load().version.clone()
     }
 
+    /// Waits for other changes. Whoever makes the next setup of the current one holds this from
+    /// the reading to the replacing, so that no change undoes another.
+    pub async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Puts a setup in force that was made from the same file.
+    pub fn refresh(&self, setup: Setup) {
+        let version = self.version();
+        self.in_force.store(Arc::new(InForce {
+            setup: Arc::new(setup),
+            version,
+        }));
+    }
+
     /// Puts another setup in force, for everything that begins from now on.
-    ///
-    /// There is one caller, which makes one setup after the other.
     pub fn replace(&self, setup: Setup, digest: String, now: TimestampMs) {
         let version = Version {
             digest,

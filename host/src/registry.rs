@@ -21,7 +21,7 @@ pub struct Deployed {
 }
 
 /// The loaded plugins.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
     // By name, those of no policy included.
     plugins: BTreeMap<String, Arc<Plugin>>,

@@ -20,9 +20,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::watch::{Contents, Stamps, Watch};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ConfigFile, Reading};
+use crate::integrations;
 use crate::live::{Live, Reload, ReloadOutcome, Setup, SetupError};
 use crate::registry::PluginProblems;
 use crate::sandbox::Sandbox;
+use crate::store::Store;
 
 /// How often the files are looked at. A change is taken up when two looks in a row saw the same.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +49,8 @@ pub struct Reloader<'a> {
     pub file: ConfigFile<'a>,
     /// What is in force.
     pub live: Arc<Live>,
+    /// What is added to what the file declares.
+    pub store: Store,
     /// Loads plugins.
     pub sandbox: Sandbox,
     /// The time.
@@ -203,13 +207,20 @@ impl Reloader<'_> {
         config.listens_on(self.address);
 
         let previous = self.live.current();
-        let setup = self.load(config, previous.clone()).await?;
+        let mut setup = self.load(config, previous).await?;
         if !self.known.watch.is_still(&snapshot.stamps) {
             return Ok(None);
         }
-        let changes = changes::between(&previous, &setup);
-        self.live
-            .replace(setup, digest.unwrap_or_default(), self.clock.now());
+        let now = self.clock.now();
+        // Not held while plugins are compiled, so that integrations can be changed meanwhile.
+        let _alone = self.live.change().await;
+        let joined = integrations::join(&mut setup.config, &self.store, now).await;
+        joined.map_err(|problem| vec![problem.to_string()])?;
+        let changes = changes::between(&self.live.current(), &setup);
+        if let Err(error) = integrations::remember_declared(&setup.config, &self.store, now).await {
+            tracing::warn!(%error, "since when secrets of the file are live is not written down");
+        }
+        self.live.replace(setup, digest.unwrap_or_default(), now);
         Ok(Some(changes))
     }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::output::clean;
 use crate::config::ConfigError;
+use crate::integrations::Problem;
 use crate::live::SetupError;
 use crate::registry::PluginProblems;
 use crate::store::StoreError;
@@ -27,6 +28,8 @@ pub(super) enum Failure {
     Config(ConfigError),
     /// The configured plugins cannot be used.
     Plugins(PluginProblems),
+    /// Integrations are not what a command needs, or were not changed.
+    Integrations(Problem),
     /// There is no such thing.
     NotFound(String),
     /// The server did not take a delivery.
@@ -43,6 +46,7 @@ impl Failure {
             Self::Config(_) => "invalid_config",
             Self::Plugins(_) => "invalid_plugin",
             Self::NotFound(_) => "not_found",
+            Self::Integrations(problem) => problem.code(),
             Self::Refused(_) => "refused",
             Self::Other(_) => "failed",
         }
@@ -53,6 +57,7 @@ impl Failure {
             Self::Arguments(_) | Self::Usage(_) => 2,
             Self::Config(_)
             | Self::Plugins(_)
+            | Self::Integrations(_)
             | Self::NotFound(_)
             | Self::Refused(_)
             | Self::Other(_) => 1,
@@ -98,6 +103,7 @@ impl Failure {
                 problems.iter().map(ToString::to_string).collect()
             }
             Self::Config(error) => vec![chain(error)],
+            Self::Integrations(problem) => vec![chain(problem)],
             Self::Plugins(PluginProblems(problems)) => problems.clone(),
             Self::Refused(status) => vec![format!("the server answered {status}")],
             Self::Other(error) => vec![format!("{error:#}")],
@@ -126,13 +132,22 @@ impl From<PluginProblems> for Failure {
     }
 }
 
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Integrations(problem)
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         // `serve` loads plugins too, behind an interface that tells no kinds of errors apart.
         match error.downcast::<SetupError>() {
             Ok(SetupError::Plugins(problems)) => Self::Plugins(problems),
             Ok(error @ SetupError::Egress(_)) => Self::Other(error.into()),
-            Err(error) => Self::Other(error),
+            Err(error) => match error.downcast::<Problem>() {
+                Ok(problem) => Self::Integrations(problem),
+                Err(error) => Self::Other(error),
+            },
         }
     }
 }

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::{Context, wait_for};
 use crate::config;
-use crate::model::secret::Secret;
+use crate::model::secret::{MasterKey, Secret};
 use crate::store::Store;
 use crate::store::access::Role;
 
@@ -34,6 +34,7 @@ struct Files {
     config: PathBuf,
     secrets: PathBuf,
     secret: PathBuf,
+    master_key: PathBuf,
     database: PathBuf,
 }
 
@@ -53,6 +54,8 @@ pub(super) fn run(
         &format!("{}\n", new_secret().expose()),
         PRIVATE_FILE,
     )?;
+    let master_key = STANDARD.encode(rand::random::<[u8; MasterKey::BYTES]>());
+    write_new(&files.master_key, &format!("{master_key}\n"), PRIVATE_FILE)?;
     let token = make_database(&files.database, context)?;
     // Last, so that a folder with a configuration has all that it names.
     write_new(&files.config, config::TEMPLATE, 0o644)?;
@@ -62,6 +65,7 @@ pub(super) fn run(
             "config": files.config,
             "database": files.database,
             "secret": files.secret,
+            "master_key": files.master_key,
             "token": token.expose(),
         }));
     }
@@ -75,6 +79,13 @@ pub(super) fn run(
         Some(format!(
             "{}, the signing secret of standard-main",
             files.secret.display()
+        )),
+    )?;
+    output.field(
+        "",
+        Some(format!(
+            "{}, which encrypts the secrets in the database: keep a copy elsewhere",
+            files.master_key.display()
         )),
     )?;
     output.field("", Some(files.database.display().to_string()))?;
@@ -94,13 +105,20 @@ impl Files {
             config: folder.join("triage.toml"),
             secret: secrets.join("standard-main"),
             secrets,
+            master_key: folder.join("triage.key"),
             database: folder.join("triage.db"),
         }
     }
 }
 
 fn refuse_existing(files: &Files) -> Result<(), Failure> {
-    let existing: Vec<String> = [&files.config, &files.secret, &files.database]
+    let files = [
+        &files.config,
+        &files.secret,
+        &files.master_key,
+        &files.database,
+    ];
+    let existing: Vec<String> = files
         .into_iter()
         // Also a link that leads nowhere is somebody's.
         .filter(|it| it.symlink_metadata().is_ok())

@@ -7,6 +7,7 @@ mod check;
 mod event;
 mod failure;
 mod init;
+mod integration;
 mod output;
 pub mod plugin;
 mod rejection;
@@ -60,6 +61,9 @@ enum Command {
     Serve(serve::Arguments),
     /// Say whether the configuration and its plugins can be used, and everything that is wrong.
     Check,
+    /// Add senders, and replace their signing secrets.
+    #[command(subcommand)]
+    Integration(integration::IntegrationCommand),
     /// Sign a delivery as a provider does and send it to the server.
     Send(send::Arguments),
     /// Look at events.
@@ -162,6 +166,7 @@ fn run(
         Command::Init(arguments) => init::run(&arguments, &context, &mut output),
         Command::Serve(arguments) => serve::run(&arguments, &context, &mut output),
         Command::Check => check::run(&context, &mut output),
+        Command::Integration(command) => integration::run(command, &context, &mut output),
         Command::Send(arguments) => send::run(&arguments, &context, &mut output),
         Command::Event(command) => event::run(command, &context, &mut output),
         Command::Run(command) => run::run(command, &context, &mut output),

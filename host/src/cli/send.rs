@@ -16,10 +16,12 @@ use super::output::{Output, clean_lines};
 use super::{Context, wait_for};
 use crate::config::{self, Config};
 use crate::egress::{Egress, Method, Request, Response};
-use crate::model::integration::Integration;
+use crate::integrations::{self, Problem};
+use crate::model::integration::{Integration, Origin};
 use crate::model::secret::Secret;
 use crate::model::source::Source;
 use crate::sources::{self, Outgoing, samples};
+use crate::store::Store;
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -193,7 +195,7 @@ fn integration(
     arguments: &Arguments,
     context: &Context<'_>,
 ) -> Result<(Config, Integration), Failure> {
-    let config = context.server_config()?;
+    let (config, not_joined) = with_store(context)?;
     let source = &arguments.source;
     let of_source = || {
         config
@@ -211,6 +213,7 @@ fn integration(
         None => of_source().next(),
     };
     let Some(found) = found else {
+        not_joined?;
         let wanted = arguments
             .integration
             .as_ref()
@@ -219,7 +222,8 @@ fn integration(
             "no {source} integration{wanted}: {known}"
         )));
     };
-    if arguments.secret.is_some() || arguments.forge {
+    let is_known = arguments.secret.is_some() || arguments.forge;
+    if is_known || found.origin == Origin::Store {
         return Ok((config.clone(), found.clone()));
     }
     // Now with its own problems, as a secret that is not set; those of others do not matter.
@@ -229,7 +233,22 @@ fn integration(
         setting.starts_with("server") || own.is_some_and(|it| it.is_empty() || it.starts_with('.'))
     };
     let checked = Config::load_for(&context.config_path, context.env, &needed)?;
+    if found.secrets.at(context.clock.now()).is_empty() {
+        not_joined?;
+    }
     Ok((checked, found.clone()))
+}
+
+/// The configuration, with what is in the database where there is one on this machine; or
+/// without, and why. That matters only if the integration is one of the database.
+fn with_store(context: &Context<'_>) -> Result<(Config, Result<(), Problem>), Failure> {
+    let mut config = context.server_config()?;
+    if !config.database.exists() {
+        return Ok((config, Ok(())));
+    }
+    let store = Store::open_to_read(&config.database).map_err(anyhow::Error::new)?;
+    let joined = wait_for(integrations::join(&mut config, &store, context.clock.now()))?;
+    Ok((config, joined.map(drop)))
 }
 
 fn secret(
@@ -247,6 +266,7 @@ fn secret(
             .map_err(|error| Failure::Usage(format!("--secret: {error}"))),
         None => integration
             .secrets
+            .at(context.clock.now())
             .first()
             .cloned()
             .ok_or_else(|| anyhow!("integration {} has no secret", integration.id).into()),

@@ -13,7 +13,7 @@ use clap::CommandFactory;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::model::secret::Secret;
+use crate::model::secret::{MasterKey, Secret};
 use crate::model::time::TimestampMs;
 
 const NOW: TimestampMs = 1_767_225_600_000;
@@ -141,6 +141,9 @@ fn init_makes_all_that_serve_needs() {
     assert_eq!(mode(&site.join("secrets")), 0o700);
     assert_eq!(mode(&site.join("secrets/standard-main")), 0o600);
     assert_eq!(mode(&site.join("triage.db")), 0o600);
+    assert_eq!(mode(&site.join("triage.key")), 0o600);
+    let key = fs::read_to_string(site.join("triage.key")).unwrap();
+    assert!(MasterKey::from_text(key.trim_end()).is_some());
     let checked = triage(&site, "check").good();
     assert_snapshot!(checked, @"ok: 1 integration, 0 plugins, 0 destinations, 0 policies");
 
@@ -171,7 +174,7 @@ fn init_says_what_to_do_next_and_makes_a_secret_of_its_own() {
 fn init_overwrites_nothing() {
     let site = site();
     let before = fs::read(site.path().join("triage.toml")).unwrap();
-    assert_snapshot!(triage(site.path(), "init DIR").bad(1), @"error: DIR/triage.toml, DIR/secrets/standard-main, DIR/triage.db exists already: nothing was written; choose another folder");
+    assert_snapshot!(triage(site.path(), "init DIR").bad(1), @"error: DIR/triage.toml, DIR/secrets/standard-main, DIR/triage.key, DIR/triage.db exists already: nothing was written; choose another folder");
     assert_eq!(fs::read(site.path().join("triage.toml")).unwrap(), before);
 
     let other = folder("# mine");

@@ -31,6 +31,8 @@ pub(super) struct RawServer {
     pub public_url: Option<String>,
     pub database: Option<String>,
     pub trusted_proxies: Option<Vec<String>>,
+    // Not typed further, as in `RawIntegration`.
+    pub master_key: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::problem::Problems;
 use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
 use super::{Config, destinations, policies, secrets, server, sources, values};
-use crate::model::integration::Integration;
+use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
 
@@ -97,6 +97,7 @@ pub(super) fn resolve(
         database: server.database?,
         keep_events_ms: keep_events_ms?,
         trusted_proxies: server.trusted_proxies,
+        master_key: server.master_key,
         egress_allow,
         sources,
         integrations,
@@ -201,19 +202,14 @@ fn integration(
         around,
         problems,
     );
-    let body_bytes_max = match raw.body_limit {
-        None => Some(BODY_BYTES_MAX),
-        Some(text) => problems.take(
-            at("body_limit"),
-            values::size_bytes(&text, BODY_BYTES_CEILING),
-        ),
-    };
+    let body_bytes_max = problems.take(at("body_limit"), body_limit(raw.body_limit.as_deref()));
     let rate_limit = rate_limit(setting, raw.rate_limit, raw.burst, problems);
     Some(Integration {
         id: id?,
         tenant,
         source: source?,
-        secrets,
+        origin: Origin::File,
+        secrets: LiveSecrets::declared(secrets),
         body_bytes_max: body_bytes_max?,
         rate_limit,
     })
@@ -237,6 +233,13 @@ fn rate_limit(
     let (deliveries, period_ms) = problems.take(at("rate_limit"), values::rate(&rate))?;
     let burst = values::bounded(problems, &at("burst"), burst, 1..=BURST_MAX, deliveries);
     Some(RateLimit::new(deliveries, period_ms, burst))
+}
+
+/// The largest body of a delivery in bytes.
+pub(super) fn body_limit(text: Option<&str>) -> Result<usize, String> {
+    text.map_or(Ok(BODY_BYTES_MAX), |text| {
+        values::size_bytes(text, BODY_BYTES_CEILING)
+    })
 }
 
 fn plugins(

@@ -11,14 +11,16 @@ use toml::Value;
 
 use super::problem::Problems;
 use super::resolve::Surroundings;
-use crate::model::secret::Secret;
+use crate::model::integration::SECRETS_MAX;
+use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
 use crate::sources;
 
-/// The most live secrets of one integration: each is tried on every delivery.
-const SECRETS_MAX: usize = 8;
 /// The largest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
+
+/// Stands in the list for the secrets that are in the store.
+const IN_STORE: &str = "store";
 
 const FORM: &str = "write where it is, not what it is: `env:NAME` or `file:PATH`";
 
@@ -51,6 +53,9 @@ pub(super) fn list(
     }
     let mut secrets = Vec::new();
     for (index, value) in values.iter().enumerate() {
+        if value.as_str() == Some(IN_STORE) {
+            continue;
+        }
         let found = resolve(value, around).and_then(|secret| checked(secret, source));
         secrets.extend(problems.take(format!("{setting}[{index}]"), found));
     }
@@ -78,6 +83,22 @@ pub(super) fn signing(
         )
     });
     problems.take(setting, secret)
+}
+
+/// The key that seals secrets in the store. That there is none is no problem as long as
+/// nobody needs it.
+pub(super) fn master_key(
+    setting: &str,
+    place: &str,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Result<MasterKey, String> {
+    if !place.starts_with("env:") && !place.starts_with("file:") {
+        problems.add(setting, FORM);
+    }
+    let text = read(place, around)?;
+    let key = MasterKey::from_text(text.expose());
+    key.ok_or_else(|| format!("what is at {place} is not 32 bytes in base64 or hexadecimal"))
 }
 
 fn checked(secret: Secret, source: Option<&Source>) -> Result<Secret, String> {

@@ -11,10 +11,12 @@ use url::Url;
 use super::problem::Problems;
 use super::raw::RawServer;
 use super::resolve::{self, Surroundings};
-use super::values;
+use super::{secrets, values};
+use crate::model::secret::MasterKey;
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DATABASE: &str = "triage.db";
+const MASTER_KEY: &str = "file:triage.key";
 
 /// The section `[server]`; `None` where a setting has a problem.
 pub(super) struct Server {
@@ -22,6 +24,7 @@ pub(super) struct Server {
     pub public_url: Option<Url>,
     pub database: Option<PathBuf>,
     pub trusted_proxies: Vec<IpNet>,
+    pub master_key: Result<MasterKey, String>,
 }
 
 pub(super) fn resolve(
@@ -34,6 +37,7 @@ pub(super) fn resolve(
         listen,
         public_url: public_url(&raw, listen, problems),
         database: database(&raw, around, problems),
+        master_key: master_key(&raw, around, problems),
         trusted_proxies: resolve::networks("server.trusted_proxies", raw.trusted_proxies, problems),
     }
 }
@@ -85,4 +89,16 @@ fn database(
         Ok(around.folder.join(text))
     };
     problems.take("server.database", path)
+}
+
+fn master_key(
+    raw: &RawServer,
+    around: &Surroundings<'_>,
+    problems: &mut Problems,
+) -> Result<MasterKey, String> {
+    let place = match &raw.master_key {
+        None => MASTER_KEY,
+        Some(place) => place.as_str().unwrap_or_default(),
+    };
+    secrets::master_key("server.master_key", place, around, problems)
 }

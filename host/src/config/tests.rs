@@ -93,7 +93,7 @@ fn the_template_loads_as_it_is() {
     assert_eq!(integration.body_bytes_max, 1 << 20);
     assert_eq!(integration.rate_limit, None);
     assert!(config.trusted_proxies.is_empty());
-    assert_eq!(integration.secrets[0].expose(), WHSEC);
+    assert_eq!(integration.secrets.at(0)[0].expose(), WHSEC);
     assert!(config.policies.is_empty());
 }
 

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::integrations::Problem;
 use crate::store::StoreError;
 
 /// Why a request is not answered as asked.
@@ -42,6 +43,10 @@ pub enum ApiError {
     UriTooLong(usize),
     /// More requests are under way than the host takes on.
     TooManyRequests,
+    /// What is there does not allow it: a stable code, and a sentence.
+    Conflict(&'static str, String),
+    /// Secrets cannot be sealed or opened.
+    MasterKey(String),
     /// The store did not do what it was asked.
     Store(StoreError),
 }
@@ -109,6 +114,8 @@ impl ApiError {
                 "uri_too_long",
                 format!("the path and its query are longer than {limit} bytes, the limit here"),
             ),
+            Self::Conflict(code, message) => fixed(StatusCode::CONFLICT, code, message),
+            Self::MasterKey(it) => fixed(StatusCode::SERVICE_UNAVAILABLE, "master_key", it),
             Self::TooManyRequests | Self::Store(StoreError::Busy) => fixed(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
@@ -141,6 +148,8 @@ impl ApiError {
             | Self::Forbidden(_)
             | Self::UriTooLong(_)
             | Self::TooManyRequests
+            | Self::Conflict(..)
+            | Self::MasterKey(_)
             | Self::Store(_) => None,
         }
     }
@@ -153,6 +162,7 @@ impl ApiError {
                 tracing::debug!("refused: too many writes are waiting")
             }
             Self::Store(error) => tracing::error!(error = chain(error), "request failed"),
+            Self::MasterKey(error) => tracing::error!(error, "request failed"),
             _ => (),
         }
     }
@@ -178,6 +188,23 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        let code = problem.code();
+        let message = problem.to_string();
+        match problem {
+            Problem::NotFound => Self::NotFound,
+            Problem::Invalid(message) => Self::BadRequest(message),
+            Problem::MasterKey(_) => Self::MasterKey(message),
+            Problem::Store(error) => Self::Store(error),
+            Problem::InFile(_)
+            | Problem::Taken(_)
+            | Problem::TooMany(_)
+            | Problem::LastSecret(..) => Self::Conflict(code, message),
+        }
     }
 }
 

@@ -112,8 +112,12 @@ async fn take_in(
         body: &received.body,
         received_at: received.at,
     };
-    let verified = sources::verify(&integration.source, &integration.secrets, delivery)
+    let live = integration.secrets.at(received.at);
+    let verified = sources::verify(&integration.source, live, delivery)
         .map_err(|rejection| Refusal::forged(rejection, &received.body))?;
+    if let Some(secret_id) = integration.secrets.id(verified.secret_index()) {
+        state.store.note_secret_use(secret_id, received.at);
+    }
     // Counted only now, so that a forger cannot use up what the sender may send.
     take_rate(state, integration, received.at)
         .map_err(|error| Refusal::read(error, &received.body))?;

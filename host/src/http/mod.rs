@@ -12,6 +12,7 @@ mod connections;
 mod error;
 mod health;
 mod ingest;
+mod integrations;
 mod login;
 mod pages;
 mod rate;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -91,6 +92,24 @@ pub fn router(state: HttpState) -> Router {
         .route("/v1/rejections", get(api::list_rejections))
         .route("/v1/rejections/counts", get(api::count_rejections))
         .route("/v1/config", get(config::show_config))
+        .route(
+            "/v1/integrations",
+            get(integrations::list).post(integrations::add),
+        )
+        .route(
+            "/v1/integrations/{id}",
+            get(integrations::show)
+                .patch(integrations::change)
+                .delete(integrations::remove),
+        )
+        .route(
+            "/v1/integrations/{id}/rotate-secret",
+            post(integrations::rotate_secret),
+        )
+        .route(
+            "/v1/integrations/{id}/secrets/{secret_id}",
+            delete(integrations::retire_secret),
+        )
         .route("/v1/login-links", post(api::create_login_link))
         .route("/", get(pages::list_events))
         .route("/events/{id}", get(pages::show_event))

@@ -35,7 +35,7 @@ macro_rules! id_type {
             }
 
             /// The id that the database kept as these bytes.
-            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(u128::from_be_bytes(bytes))
             }
         }
@@ -90,6 +90,16 @@ id_type!(
     /// Names an API token.
     TokenId,
     "tok"
+);
+id_type!(
+    /// Names an integration that was added without an id of the user's choice.
+    IntegrationId,
+    "int"
+);
+id_type!(
+    /// Names a signing secret. Says nothing about its value.
+    SecretId,
+    "sec"
 );
 
 #[cfg(test)]

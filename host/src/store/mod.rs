@@ -9,6 +9,7 @@ pub mod access;
 pub mod actions;
 mod content;
 pub mod events;
+pub mod integrations;
 mod keys;
 mod order;
 mod reader;
@@ -17,6 +18,8 @@ pub mod retention;
 mod row;
 pub mod runs;
 mod schema;
+pub mod sealing;
+pub mod secrets;
 mod seen;
 pub mod tickets;
 pub mod trace;
@@ -130,6 +133,7 @@ pub struct Store {
     readers: Arc<Readers>,
     hasher: Arc<KeyHasher>,
     rejections: Arc<rejections::Pressure>,
+    uses: Arc<secrets::Uses>,
     _lock: Option<Arc<File>>,
 }
 
@@ -184,6 +188,7 @@ impl Store {
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::new(rejections),
+            uses: Arc::default(),
             _lock: lock.map(Arc::new),
         })
     }
@@ -205,6 +210,7 @@ impl Store {
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::default(),
+            uses: Arc::default(),
             _lock: None,
         })
     }

@@ -4,7 +4,7 @@ use rusqlite::{Row, RowIndex};
 use std::str::FromStr;
 
 use super::StoreError;
-use crate::model::id::{ActionId, EventId, RunId, TicketId, TokenId};
+use crate::model::id::{ActionId, EventId, RunId, SecretId, TicketId, TokenId};
 
 /// An id that the database keeps as 16 bytes.
 pub(super) trait StoredId: Sized {
@@ -21,7 +21,7 @@ macro_rules! stored_ids {
         })*
     };
 }
-stored_ids!(EventId RunId ActionId TicketId TokenId);
+stored_ids!(EventId RunId ActionId TicketId TokenId SecretId);
 
 /// Reads an id column.
 pub(super) fn id<T: StoredId>(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<T> {

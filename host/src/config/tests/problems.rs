@@ -21,7 +21,7 @@ fn all_problems_are_found_at_once() {
         path = "incidents.wasm"
     "#), @r#"
     server.database: invalid type: integer `5`, expected a string
-    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`
+    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
     servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`

@@ -27,9 +27,9 @@ use super::HttpState;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::live::{Live, Setup};
-use crate::model::integration::Integration;
+use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::policy::Policy;
-use crate::model::secret::Secret;
+use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
 use crate::model::time::TimestampMs;
 use crate::registry::Registry;
@@ -264,6 +264,7 @@ fn config(database: std::path::PathBuf) -> Config {
         database,
         keep_events_ms: 30 * 86_400_000,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        master_key: Ok(MasterKey::new([7; 32])),
         egress_allow: Vec::new(),
         sources: crate::config::ready_sources(),
         integrations: integrations.map(|it| (it.id.clone(), it)).collect(),
@@ -290,7 +291,8 @@ fn integration(tenant: &str, source: Source) -> Integration {
         id: format!("{tenant}-{source}"),
         tenant: tenant.to_owned(),
         source,
-        secrets: vec![Secret::new(SECRET), Secret::new(OLD_SECRET)],
+        origin: Origin::File,
+        secrets: LiveSecrets::declared(vec![Secret::new(SECRET), Secret::new(OLD_SECRET)]),
         body_bytes_max: BODY_BYTES_MAX,
         rate_limit: None,
     }

@@ -58,6 +58,8 @@ fn statements() -> Vec<&'static str> {
         include_str!("../access.rs"),
         include_str!("../actions.rs"),
         include_str!("../events.rs"),
+        include_str!("../integrations.rs"),
+        include_str!("../secrets.rs"),
         include_str!("../order.rs"),
         include_str!("../retention.rs"),
         include_str!("../seen.rs"),
