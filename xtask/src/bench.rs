@@ -14,10 +14,10 @@ use serde_json::Value;
 use crate::{command, plugins};
 
 /// Every bench, the quickest first.
-const BENCHES: [&str; 3] = ["evaluate", "pipeline", "ingest"];
+const BENCHES: [&str; 5] = ["evaluate", "pipeline", "attack", "ingest", "kept"];
 
-/// Runs one bench, or all of them.
-pub fn run(which: Option<String>, quick: bool) -> anyhow::Result<()> {
+/// Runs one bench, or all of them. `events` is how many the store of `kept` holds.
+pub fn run(which: Option<String>, quick: bool, events: Option<u64>) -> anyhow::Result<()> {
     let benches = match which {
         None => BENCHES.to_vec(),
         Some(which) => match BENCHES.into_iter().find(|it| *it == which) {
@@ -36,7 +36,14 @@ pub fn run(which: Option<String>, quick: bool) -> anyhow::Result<()> {
     let components = plugins::build(&triage)?;
     let mut lines = Vec::new();
     for bench in benches {
-        lines.extend(measure(bench, quick, &triage, &components)?);
+        let mut words = Vec::new();
+        if quick {
+            words.push("--quick".to_owned());
+        }
+        if let Some(events) = events.filter(|_| bench == "kept") {
+            words.extend(["--events".to_owned(), events.to_string()]);
+        }
+        lines.extend(measure(bench, &words, &triage, &components)?);
     }
     summarise(&lines);
     Ok(())
@@ -45,16 +52,15 @@ pub fn run(which: Option<String>, quick: bool) -> anyhow::Result<()> {
 /// Runs a bench, shows what it says to people and gives what it says to tools.
 fn measure(
     bench: &str,
-    quick: bool,
+    words: &[String],
     triage: &Path,
     components: &Path,
 ) -> anyhow::Result<Vec<Value>> {
     command::step(&format!("bench {bench}"));
     let mut cargo = command::cargo(&["bench", "--package", "triage-tests", "--bench", bench]);
-    if quick {
-        cargo.args(["--", "--quick"]);
-    }
     cargo
+        .arg("--")
+        .args(words)
         .env("TRIAGE_BIN", triage)
         .env("TRIAGE_PLUGINS", components);
     let mut child = cargo

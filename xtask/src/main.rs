@@ -32,11 +32,14 @@ enum Chore {
     Test,
     /// Measure, as ratios to floors in the same run.
     Bench {
-        /// `ingest`, `evaluate` or `pipeline`; all of them where left out.
+        /// `ingest`, `kept`, `attack`, `evaluate` or `pipeline`; all of them where left out.
         which: Option<String>,
         /// Shorter rounds, for a first look.
         #[arg(long)]
         quick: bool,
+        /// How many events the store of `kept` holds: 5,000,000, with `--quick` 1,000,000.
+        #[arg(long)]
+        events: Option<u64>,
     },
     /// Build the bundled plugins.
     Plugins,
@@ -53,7 +56,11 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Demo { once } => demo::run(once),
         Chore::Test => test::run(),
-        Chore::Bench { which, quick } => bench::run(which, quick),
+        Chore::Bench {
+            which,
+            quick,
+            events,
+        } => bench::run(which, quick, events),
         Chore::Plugins => plugins::build(&command::build_host()?).map(drop),
         Chore::Bindings { check } => bindings::run(check),
     }

@@ -13,6 +13,8 @@ pub struct Arguments {
     pub connections: Vec<usize>,
     pub round: Duration,
     pub rounds: usize,
+    /// Events in a large store; a bench's own number where not given.
+    pub events: Option<u64>,
 }
 
 impl Arguments {
@@ -21,7 +23,7 @@ impl Arguments {
     /// `cargo test --all-targets` runs benches too, and must not take minutes.
     pub fn read() -> Result<Option<Self>> {
         let (mut quick, mut is_bench) = (false, false);
-        let (mut connections, mut seconds, mut rounds) = (None, None, None);
+        let (mut connections, mut seconds, mut rounds, mut events) = (None, None, None, None);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || {
@@ -34,9 +36,10 @@ impl Arguments {
                 "--quick" => quick = true,
                 "--connections" => connections = Some(list(&value()?)?),
                 "--seconds" => seconds = Some(value()?.parse::<f64>()?),
+                "--events" => events = Some(value()?.parse()?),
                 "--rounds" => rounds = Some(value()?.parse()?),
                 _ => bail!(
-                    "unknown argument `{word}`: expected --quick, --connections 1,64, --seconds 10 or --rounds 3"
+                    "unknown argument `{word}`: expected --quick, --connections 1,64, --seconds 10, --rounds 3 or --events 5000000"
                 ),
             }
         }
@@ -46,6 +49,7 @@ impl Arguments {
             connections: connections.unwrap_or_else(|| vec![1, 16, CONNECTIONS, 256]),
             round: Duration::from_secs_f64(seconds),
             rounds: rounds.unwrap_or(if quick { 1 } else { 3 }),
+            events,
         }))
     }
 

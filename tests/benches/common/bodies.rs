@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use triage_host::sources::samples;
 
+use super::load::Sender;
+
 /// The secret that all requests are signed with.
 pub const SECRET: &str = "a-secret-of-the-benches-only";
 
@@ -91,8 +93,10 @@ fn prose(bytes: usize) -> String {
 }
 
 /// Makes signed requests without end.
+#[derive(Clone)]
 pub struct Requests {
     template: Vec<u8>,
+    body_at: usize,
     id_at: usize,
     signature_at: usize,
     number_at: usize,
@@ -152,6 +156,7 @@ impl Requests {
         let mut body_hash = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
         body_hash.update(start.as_bytes());
         Ok(Self {
+            body_at: head.len(),
             id_at: place(&"i".repeat(ID_CHARS))?,
             signature_at: place(&"s".repeat(SIGNATURE_CHARS))?,
             number_at: head.len() + start.len(),
@@ -162,8 +167,19 @@ impl Requests {
         })
     }
 
-    /// Writes the next request over what is in `out`, and gives its number.
-    pub fn next(&mut self, out: &mut Vec<u8>) -> u64 {
+    /// Goes on with the request of this number.
+    pub fn seek(&mut self, number: u64) {
+        self.next = number;
+    }
+
+    /// Where the body begins in each request.
+    pub fn body_at(&self) -> usize {
+        self.body_at
+    }
+}
+
+impl Sender for Requests {
+    fn next(&mut self, out: &mut Vec<u8>) -> u64 {
         let number = self.next;
         self.next += 1;
         out.clear();
@@ -215,7 +231,7 @@ fn id(number: u64) -> [u8; ID_CHARS] {
 }
 
 /// One step of SplitMix64: a permutation of the numbers.
-fn mixed(number: u64) -> u64 {
+pub fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,13 +1,14 @@
 //! The real `triage serve`, with a database of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
+use triage_host::model::id::EventId;
 use triage_host::model::source::Source;
 use triage_host::store::Store;
 use triage_tests::binary;
@@ -16,7 +17,12 @@ use super::bodies::SECRET;
 use super::server::Server;
 
 /// The integration's id in the URL.
-const INTEGRATION: &str = "bench";
+pub const INTEGRATION: &str = "bench";
+
+/// The database's name in its folder.
+pub const DATABASE: &str = "triage.db";
+/// How the answer to a delivery begins that is new and on disk.
+const NEW: &[u8] = br#"{"accepted":true,"duplicate":false,"#;
 
 /// A folder on the disk that the target folder is on; `/tmp` may be memory.
 pub fn folder() -> Result<TempDir> {
@@ -26,35 +32,57 @@ pub fn folder() -> Result<TempDir> {
 /// A serving host.
 pub struct Host {
     pub server: Server,
-    folder: TempDir,
+    folder: PathBuf,
+    _own: Option<TempDir>,
 }
 
 impl Host {
     /// Starts with one integration, and where `triggers` are given a policy that opens a ticket for each event.
     pub fn start(source: &Source, triggers: Option<&str>) -> Result<Self> {
-        let folder = folder()?;
-        let mut config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\ndatabase = \"triage.db\"\n\
-             [[integration]]\nid = \"{INTEGRATION}\"\nsource = \"{source}\"\nsecrets = [\"file:secret\"]\n"
-        );
+        let mut lines = String::new();
         if let Some(triggers) = triggers {
             let component = binary::component("incident-desk");
-            config.push_str(&format!(
+            lines.push_str(&format!(
                 "[plugins.incidents]\npath = {component:?}\n[destinations.desk]\nkind = \"ticket\"\n\
                  [[policy]]\nname = \"incidents\"\ntriggers = [\"{triggers}\"]\nclassifier = \"incidents\"\n\
                  triager = \"incidents\"\n[policy.grants]\ndestinations = [\"desk\"]\n"
             ));
         }
-        let path = folder.path().join("triage.toml");
+        let own = folder()?;
+        let host = Self::start_in(own.path(), source, &lines)?;
+        Ok(Self {
+            _own: Some(own),
+            ..host
+        })
+    }
+
+    /// Starts with the database in a folder, which is made where there is none, with one
+    /// integration and further lines of configuration.
+    pub fn start_in(folder: &Path, source: &Source, lines: &str) -> Result<Self> {
+        let config = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\ndatabase = {DATABASE:?}\n{}{lines}",
+            Self::integration(INTEGRATION, source),
+        );
+        let path = folder.join("triage.toml");
         fs::write(&path, config)?;
-        fs::write(folder.path().join("secret"), SECRET)?;
-        Store::create(&folder.path().join("triage.db"))?;
+        fs::write(folder.join("secret"), SECRET)?;
+        if !folder.join(DATABASE).exists() {
+            Store::create(&folder.join(DATABASE))?;
+        }
         let mut command = Command::new(binary::triage());
         command.arg("serve").arg("--config").arg(&path);
         Ok(Self {
-            server: Server::start(command, folder.path())?,
-            folder,
+            server: Server::start(command, folder)?,
+            folder: folder.to_owned(),
+            _own: None,
         })
+    }
+
+    /// Lines of configuration for one integration.
+    pub fn integration(id: &str, source: &Source) -> String {
+        format!(
+            "[[integration]]\nid = \"{id}\"\nsource = \"{source}\"\nsecrets = [\"file:secret\"]\n"
+        )
     }
 
     /// Where a source's deliveries go.
@@ -64,12 +92,19 @@ impl Host {
 
     /// The answer to a delivery that is new and on disk.
     pub fn is_new(answer: &[u8]) -> bool {
-        answer.starts_with(br#"{"accepted":true,"duplicate":false,"#)
+        answer.starts_with(NEW)
+    }
+
+    /// The answer to a repeat; of a certain event, where its id is known.
+    pub fn is_repeat(answer: &[u8], event_id: Option<EventId>) -> bool {
+        let id = event_id.map_or(String::new(), |it| format!("\"{it}\""));
+        let start = format!(r#"{{"accepted":true,"duplicate":true,"event_id":{id}"#);
+        answer.starts_with(start.as_bytes())
     }
 
     /// Opens the database for reading, also after the server stopped.
     pub fn database(&self) -> Result<Connection> {
-        let path: PathBuf = self.folder.path().join("triage.db");
+        let path = self.folder.join(DATABASE);
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.pragma_update(None, "query_only", true)?;

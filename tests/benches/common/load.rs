@@ -14,7 +14,6 @@ use mio::{Events, Interest, Poll, Token};
 use triage_host::clock::Clock;
 use triage_host::model::time::TimestampMs;
 
-use super::bodies::Requests;
 use super::statistics::Latencies;
 
 /// Longer silence is a fault of the server.
@@ -24,6 +23,17 @@ const ANSWER_BYTES_MAX: usize = 8 << 10;
 
 /// Says whether an answer's body is what a run may count.
 pub type Check = fn(&[u8]) -> bool;
+
+/// Makes requests without end.
+pub trait Sender {
+    /// Writes the next request over what is in `out`, and gives its number.
+    fn next(&mut self, out: &mut Vec<u8>) -> u64;
+
+    /// Whether this answer's body, which passed the [`Check`], is right for the request of this number.
+    fn expects(&self, _number: u64, _body: &[u8]) -> bool {
+        true
+    }
+}
 
 /// What one stretch of load gave.
 pub struct Answered {
@@ -39,6 +49,14 @@ pub struct Sent {
 }
 
 impl Answered {
+    fn new(micros: Vec<u32>, time: Duration) -> Self {
+        Self {
+            count: micros.len() as u64,
+            seconds: time.as_secs_f64(),
+            latencies: Latencies::new(micros),
+        }
+    }
+
     pub fn per_second(&self) -> f64 {
         self.count as f64 / self.seconds
     }
@@ -54,6 +72,7 @@ pub struct Load {
 
 struct Connection {
     stream: TcpStream,
+    number: u64,
     request: Vec<u8>,
     written: usize,
     answer: Box<[u8; ANSWER_BYTES_MAX]>,
@@ -82,6 +101,7 @@ impl Load {
                 .register(&mut stream, Token(number), interest)?;
             load.connections.push(Connection {
                 stream,
+                number: 0,
                 request: Vec::new(),
                 written: 0,
                 answer: Box::new([0; ANSWER_BYTES_MAX]),
@@ -94,53 +114,60 @@ impl Load {
     }
 
     /// Keeps every connection busy for this long, then waits for what is under way.
-    pub fn saturate(&mut self, requests: &mut Requests, time: Duration) -> Result<Answered> {
+    pub fn saturate(&mut self, sender: &mut impl Sender, time: Duration) -> Result<Answered> {
+        let deadline = Instant::now() + time;
+        self.send_while(sender, |_| Instant::now() < deadline)
+    }
+
+    /// Keeps every connection busy until so many requests are answered.
+    pub fn send(&mut self, sender: &mut impl Sender, count: u64) -> Result<Answered> {
+        self.send_while(sender, |sent| sent < count)
+    }
+
+    fn send_while(
+        &mut self,
+        sender: &mut impl Sender,
+        goes_on: impl Fn(u64) -> bool,
+    ) -> Result<Answered> {
         let start = Instant::now();
-        let deadline = start + time;
         let mut micros = Vec::with_capacity(1 << 20);
+        let mut sent = 0;
         for connection in &mut self.connections {
-            requests.next(&mut connection.request);
-            connection.send()?;
+            if goes_on(sent) {
+                connection.send(sender)?;
+                sent += 1;
+            }
         }
-        let mut under_way = self.connections.len();
-        while 0 < under_way {
-            self.wait(PATIENCE)?;
-            ensure!(
-                !self.events.is_empty(),
-                "no answer for {PATIENCE:?}; {under_way} requests are under way"
-            );
+        while (micros.len() as u64) < sent {
+            self.wait_for_answers()?;
             for event in &self.events {
                 let connection = &mut self.connections[event.token().0];
-                let Some(latency) = connection.advance(self.check)? else {
+                let Some(latency) = connection.advance(self.check, sender)? else {
                     continue;
                 };
                 micros.push(latency);
-                under_way -= 1;
-                if Instant::now() < deadline {
-                    requests.next(&mut connection.request);
-                    connection.send()?;
-                    under_way += 1;
+                if goes_on(sent) {
+                    connection.send(sender)?;
+                    sent += 1;
                 }
             }
         }
-        let seconds = start.elapsed().as_secs_f64();
-        Ok(Answered {
-            count: micros.len() as u64,
-            seconds,
-            latencies: Latencies::new(micros),
-        })
+        Ok(Answered::new(micros, start.elapsed()))
     }
 
     /// Sends at a fixed rate for this long, then waits for what is under way.
+    ///
+    /// A request that must wait for a connection counts from when it was due.
     pub fn pace(
         &mut self,
-        requests: &mut Requests,
+        sender: &mut impl Sender,
         per_second: f64,
         time: Duration,
     ) -> Result<(Answered, Vec<Sent>)> {
         let start = Instant::now();
         let mut idle: Vec<usize> = (0..self.connections.len()).collect();
         let (mut sent, mut micros) = (Vec::new(), Vec::new());
+        let mut waited = false;
         loop {
             let due = start + Duration::from_secs_f64(sent.len() as f64 / per_second);
             let is_over = time <= due - start;
@@ -148,40 +175,42 @@ impl Load {
                 break;
             }
             let now = Instant::now();
-            if !is_over && due <= now {
-                let Some(number) = idle.pop() else {
-                    bail!("every connection waits: too slow for {per_second}/s")
-                };
-                let connection = &mut self.connections[number];
-                let number = requests.next(&mut connection.request);
-                sent.push(Sent {
-                    number,
-                    at: Clock::System.now(),
-                });
-                connection.send()?;
+            let late = now.saturating_duration_since(due);
+            ensure!(is_over || late < PATIENCE, "too slow for {per_second}/s");
+            if is_over || (due <= now && idle.is_empty()) {
+                waited = true;
+                self.wait_for_answers()?;
+            } else if due <= now {
+                let Some(free) = idle.pop() else { continue };
+                let connection = &mut self.connections[free];
+                connection.send(sender)?;
+                let mut at = Clock::System.now();
+                if waited {
+                    connection.sent_at = due;
+                    at -= i64::try_from(late.as_millis())?;
+                }
+                let number = connection.number;
+                sent.push(Sent { number, at });
                 continue;
+            } else {
+                waited = false;
+                self.wait(due - now)?;
             }
-            self.wait(if is_over { PATIENCE } else { due - now })?;
-            ensure!(
-                !(is_over && self.events.is_empty()),
-                "no answer for {PATIENCE:?}"
-            );
             for event in &self.events {
-                if let Some(latency) = self.connections[event.token().0].advance(self.check)? {
+                let connection = &mut self.connections[event.token().0];
+                if let Some(latency) = connection.advance(self.check, sender)? {
                     micros.push(latency);
                     idle.push(event.token().0);
                 }
             }
         }
-        let seconds = start.elapsed().as_secs_f64();
-        Ok((
-            Answered {
-                count: micros.len() as u64,
-                seconds,
-                latencies: Latencies::new(micros),
-            },
-            sent,
-        ))
+        Ok((Answered::new(micros, start.elapsed()), sent))
+    }
+
+    fn wait_for_answers(&mut self) -> Result<()> {
+        self.wait(PATIENCE)?;
+        ensure!(!self.events.is_empty(), "no answer for {PATIENCE:?}");
+        Ok(())
     }
 
     fn wait(&mut self, time: Duration) -> Result<()> {
@@ -193,7 +222,8 @@ impl Load {
 }
 
 impl Connection {
-    fn send(&mut self) -> Result<()> {
+    fn send(&mut self, sender: &mut impl Sender) -> Result<()> {
+        self.number = sender.next(&mut self.request);
         (self.written, self.read, self.waiting) = (0, 0, true);
         self.sent_at = Instant::now();
         self.write()
@@ -211,7 +241,7 @@ impl Connection {
     }
 
     /// Goes on after an event; gives the microseconds that the answer took, once it is complete.
-    fn advance(&mut self, check: Check) -> Result<Option<u32>> {
+    fn advance(&mut self, check: Check, sender: &impl Sender) -> Result<Option<u32>> {
         if !self.waiting {
             return Ok(None);
         }
@@ -226,7 +256,8 @@ impl Connection {
         let Some(body) = body(answer)? else {
             return Ok(None);
         };
-        if !answer.starts_with(b"HTTP/1.1 200 ") || !check(body) {
+        let is_right = answer.starts_with(b"HTTP/1.1 200 ") && check(body);
+        if !is_right || !sender.expects(self.number, body) {
             bail!(
                 "not an answer that counts:\n{}",
                 String::from_utf8_lossy(answer)
