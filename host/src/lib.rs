@@ -25,6 +25,8 @@ pub mod http;
 
 pub mod sources;
 
+pub mod content;
+
 pub mod routing;
 
 pub mod store;

@@ -1,7 +1,11 @@
 //! The edge of ingest: what strangers can learn, and how much one may ask at once.
 
+use std::io::Write as _;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
@@ -218,4 +222,37 @@ fn a_rate_limit_and_the_refusals_it_causes_are_seen_from_outside() {
         table.contains("rate_limited") && table.contains("x-hub-signature-256"),
         "{table}"
     );
+}
+
+#[test]
+fn a_plugin_gets_what_a_compressed_body_says() {
+    let host = Host::start(&config::desk());
+    let gzip = |plain: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (source, event) = (Source::Standard, "incident.opened");
+    let compressed = |id: &str, encoding: &str, body: Vec<u8>| {
+        let mut delivery = Delivery::new(source.clone(), event, id, body);
+        let header = ("content-encoding".to_owned(), encoding.to_owned());
+        delivery.headers.push(header);
+        delivery
+    };
+    let plain = triage_tests::delivery::sample_body(source.clone(), event, "gzip-1");
+    let body = gzip(plain.as_ref());
+    let delivery = compressed("gzip-1", "gzip", body.clone());
+    let answer = host.accept(&delivery);
+    assert_eq!(host.finished(&answer)["state"], "completed");
+    assert_eq!(host.list("/v1/tickets").len(), 1);
+    let event_id = answer["event_id"].as_str().unwrap();
+    let payload = host.get(&format!("/v1/events/{event_id}/payload"));
+    assert_eq!(payload.expect(200).body, body);
+    assert_eq!(host.accept(&delivery)["duplicate"], true);
+
+    let bomb = compressed("gzip-2", "gzip", gzip(&vec![b' '; 9 << 20]));
+    let answer = host.accept(&bomb);
+    let event_id = answer["event_id"].as_str().unwrap();
+    let kept = host.json(&format!("/v1/events/{event_id}"));
+    assert_eq!(kept["event_type"], "standard.unparsable");
 }

@@ -89,6 +89,7 @@ pub(super) struct RawIntegration {
     // Not typed further: the message about a wrong type would show the value.
     pub secrets: Option<Value>,
     pub body_limit: Option<String>,
+    pub inflated_limit: Option<String>,
     pub rate_limit: Option<String>,
     pub burst: Option<i64>,
 }

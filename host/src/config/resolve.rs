@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::problem::Problems;
 use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
 use super::{Config, destinations, policies, secrets, server, sources, values};
+use crate::content::INFLATED_BYTES_CEILING;
 use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
@@ -203,6 +204,13 @@ fn integration(
         problems,
     );
     let body_bytes_max = problems.take(at("body_limit"), body_limit(raw.body_limit.as_deref()));
+    let inflated_bytes_max = match raw.inflated_limit {
+        None => body_bytes_max.map(inflated_bytes_max),
+        Some(text) => problems.take(
+            at("inflated_limit"),
+            values::size_bytes(&text, INFLATED_BYTES_CEILING),
+        ),
+    };
     let rate_limit = rate_limit(setting, raw.rate_limit, raw.burst, problems);
     Some(Integration {
         id: id?,
@@ -211,8 +219,15 @@ fn integration(
         origin: Origin::File,
         secrets: LiveSecrets::declared(secrets),
         body_bytes_max: body_bytes_max?,
+        inflated_bytes_max: inflated_bytes_max?,
         rate_limit,
     })
+}
+
+/// What a compressed body may inflate to, where an integration does not say: JSON of that size
+/// compresses to some eighth.
+fn inflated_bytes_max(body_bytes_max: usize) -> usize {
+    (8 * body_bytes_max).min(INFLATED_BYTES_CEILING)
 }
 
 /// `None` where every delivery is taken. As many as come in one period may come at once, if `burst`

@@ -91,6 +91,7 @@ fn the_template_loads_as_it_is() {
     assert_eq!(integration.tenant, "default");
     assert_eq!(integration.source, Source::Standard);
     assert_eq!(integration.body_bytes_max, 1 << 20);
+    assert_eq!(integration.inflated_bytes_max, 8 << 20);
     assert_eq!(integration.rate_limit, None);
     assert!(config.trusted_proxies.is_empty());
     assert_eq!(integration.secrets.at(0)[0].expose(), WHSEC);

@@ -22,6 +22,7 @@ use super::body;
 use super::error::ApiError;
 use super::remote;
 use crate::config::Config;
+use crate::content::{Encoding, inflate};
 use crate::fail_point::{self, Point};
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::{EventId, RunId};
@@ -122,11 +123,16 @@ async fn take_in(
     take_rate(state, integration, received.at)
         .map_err(|error| Refusal::read(error, &received.body))?;
     fail_point::reach(Point::Verified);
-    let identity = sources::identify(&verified, &received.body)
-        .map_err(|rejection| Refusal::forged(rejection, &received.body))?;
+    let content = content(integration, &received).await;
+    let identity = match &content {
+        Some(content) => sources::identify(&verified, content),
+        None => sources::identify_unreadable(&verified),
+    }
+    .map_err(|rejection| Refusal::forged(rejection, &received.body))?;
     match identity {
         Identity::Event(identity) => {
-            let event = new_event(config, integration, received, identity);
+            let content = content.unwrap_or_default();
+            let event = new_event(config, integration, received, &content, identity);
             let accepted = accept(state, event).await.map_err(Refusal::unlisted)?;
             fail_point::reach(Point::AnswerReady);
             Ok(Json(acknowledgement(state, accepted)).into_response())
@@ -194,15 +200,30 @@ fn take_rate(
     })
 }
 
+/// What a verified body says; `None` where it cannot be read.
+async fn content(integration: &Integration, received: &Received) -> Option<Bytes> {
+    match Encoding::of(&received.headers) {
+        Encoding::Identity => Some(received.body.clone()),
+        Encoding::Other => None,
+        Encoding::Gzip => {
+            let (body, bytes_max) = (received.body.clone(), integration.inflated_bytes_max);
+            // Not here, where it would hold up the acknowledgements of others.
+            let inflating = tokio::task::spawn_blocking(move || inflate(&body, bytes_max));
+            inflating.await.ok()?.ok().map(Bytes::from)
+        }
+    }
+}
+
 fn new_event(
     config: &Config,
     integration: &Integration,
     mut received: Received,
+    content: &[u8],
     identity: EventIdentity,
 ) -> NewEvent {
     let policies = config.policies_for(&integration.tenant, &identity.event_type);
     let arrival = routing::Arrival {
-        body: &received.body,
+        body: content,
         ordering_key: identity.ordering_key.as_deref(),
         occurred_at: identity.occurred_at,
         received_at: received.at,

@@ -31,6 +31,8 @@ pub struct Integration {
     pub secrets: LiveSecrets,
     /// The largest body in bytes.
     pub body_bytes_max: usize,
+    /// The most that a compressed body may inflate to, in bytes; a larger one is kept unread.
+    pub inflated_bytes_max: usize,
     /// How many deliveries it may make; any number where `None`.
     pub rate_limit: Option<RateLimit>,
 }

@@ -91,6 +91,15 @@ pub struct ClaimedRun {
     pub event: ClaimedEvent,
 }
 
+impl ClaimedRun {
+    /// The same run with other headers and another body for its plugins.
+    pub fn with_content(mut self, (headers, body): (Headers, Vec<u8>)) -> Self {
+        self.event.headers = headers;
+        self.event.body = body.into();
+        self
+    }
+}
+
 /// The event of a claimed run.
 #[derive(Clone, Debug)]
 pub struct ClaimedEvent {

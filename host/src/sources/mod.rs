@@ -206,6 +206,22 @@ pub fn identify(verified: &Verified<'_>, content: &[u8]) -> Result<Identity, Rej
     })
 }
 
+/// Names a verified delivery whose content cannot be read, as one that is not what its provider documents.
+///
+/// # Errors
+/// As those of [`identify`]: what cannot be read has no time of sending either.
+pub fn identify_unreadable(verified: &Verified<'_>) -> Result<Identity, Rejection> {
+    let delivery = verified.delivery;
+    let content_key = match verified.source {
+        Source::Custom(custom) => custom::identify(custom, delivery, b"")?.content_key,
+        _ => None,
+    };
+    Ok(Identity::Event(EventIdentity {
+        content_key,
+        ..payload::unparsable(verified.source.as_str(), delivery.body)
+    }))
+}
+
 /// Signs a body as the provider does: the headers of the request, without `content-type`.
 pub fn sign(
     source: &Source,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::check;
 use crate::capabilities::Capabilities;
+use crate::content;
 use crate::live::Setup;
 use crate::model::action::NewAction;
 use crate::model::decision::{Classification, Decision, Priority};
@@ -39,12 +40,15 @@ pub(super) async fn evaluate(
             actions: Vec::new(),
         };
     };
+    let event = &run.event;
+    let told = content::for_plugin(&event.headers, &event.body, &event.event_type);
+    let inflated = told.map(|told| run.clone().with_content(told));
     let mut pipeline = Pipeline {
         sandbox,
         setup,
         policy,
         deployed,
-        run,
+        run: inflated.as_ref().unwrap_or(run),
         now,
         evaluation: nothing_done(Outcome::HostError(String::new())),
     };

@@ -84,6 +84,7 @@ fn integrations_are_checked() {
         source = "github"
         secrets = "hunter2"
         body_limit = "64MiB"
+        inflated_limit = "33MiB"
     "#), @r#"
     integration.one.secrets[0]: environment variable NOWHERE is not set
     integration.one.secrets[1]: the secret is not `whsec_` and base64
@@ -100,6 +101,7 @@ fn integrations_are_checked() {
     integration[2].id: missing: the last part of its URL, as `github-main`
     integration[2].secrets: must be a list, as `secrets = ["env:NAME"]`
     integration[2].body_limit: `64MiB` is not within 1B and 32MiB
+    integration[2].inflated_limit: `33MiB` is not within 1B and 32MiB
     "#);
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod connections;
+mod encoding;
 mod ingest;
 mod login;
 mod overload;
@@ -43,6 +44,7 @@ pub const NOW: TimestampMs = 1_795_248_000_000;
 const SECRET: &str = "whsec_dGhlIHNlY3JldCBvZiBhbGwgdGVzdHM=";
 const OLD_SECRET: &str = "whsec_YW4gb2xkZXIgc2VjcmV0LCBzdGlsbCBsaXZl";
 const BODY_BYTES_MAX: usize = 16 << 10;
+const INFLATED_BYTES_MAX: usize = 60 << 10;
 
 /// One host with an integration of each source for tenant `acme`, and one of `globex`.
 pub struct TestHost {
@@ -294,6 +296,7 @@ fn integration(tenant: &str, source: Source) -> Integration {
         origin: Origin::File,
         secrets: LiveSecrets::declared(vec![Secret::new(SECRET), Secret::new(OLD_SECRET)]),
         body_bytes_max: BODY_BYTES_MAX,
+        inflated_bytes_max: INFLATED_BYTES_MAX,
         rate_limit: None,
     }
 }
