@@ -65,6 +65,7 @@ pub fn run(
         .with_context(|| format!("server.listen: cannot listen on {}", setup.config.listen))?;
     let address = listener.local_addr()?;
     setup.config.listens_on(address);
+    let scheme = setup.config.scheme();
     let stored = http_runtime.block_on(join_store(&mut setup.config, &store, &clock))?;
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http_runtime.block_on(resume(&store, &clock))?;
@@ -77,6 +78,7 @@ pub fn run(
         runs_wake: loops.runs_wake.clone(),
         rates: Arc::default(),
     };
+    let http_live = live.clone();
     let reloader = Reloader {
         file,
         live,
@@ -89,11 +91,16 @@ pub fn run(
     };
     // Before anybody is told: whoever reads the address may ask to stop at once.
     let (hangup, mut stopping) = http_runtime.block_on(async { listen_to_signals() })?;
-    writeln!(out, "listening on http://{address}")?;
+    writeln!(out, "listening on {scheme}://{address}")?;
     out.flush()?;
 
     let mut serving = JoinSet::new();
-    let server = http::serve(listener, http::router(state), stopping.told.clone());
+    let server = http::serve(
+        listener,
+        http::router(state),
+        http_live,
+        stopping.told.clone(),
+    );
     serving.spawn_on(server, http_runtime.handle());
     work_runtime.block_on(async {
         tokio::select! {

@@ -13,6 +13,7 @@ mod resolve;
 mod secrets;
 mod server;
 mod sources;
+mod tls;
 mod values;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use self::problem::Problem;
 use self::problem::Problems;
 use self::resolve::Surroundings;
 pub use self::sources::ready as ready_sources;
+pub use self::tls::Tls;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
 use crate::model::secret::{MasterKey, Secret};
@@ -54,6 +56,8 @@ pub struct Config {
     pub database: PathBuf,
     /// How long an event is kept, in milliseconds.
     pub keep_events_ms: i64,
+    /// How the server speaks TLS; `None` where it does not.
+    pub tls: Option<Tls>,
     /// Proxies that are believed about whom they speak for.
     pub trusted_proxies: Vec<IpNet>,
     /// Seals the secrets in the store; or why there is no such key, in a sentence.
@@ -215,7 +219,12 @@ impl Config {
 
     /// How a program on this machine reaches the server.
     pub fn local_url(&self) -> Option<Url> {
-        server::local_url(self.listen)
+        server::local_url(self.scheme(), self.listen)
+    }
+
+    /// What the server speaks, as URLs name it.
+    pub fn scheme(&self) -> &'static str {
+        server::scheme(self.tls.is_some())
     }
 
     /// The policies that want an event of this type, in the order of the file.
@@ -250,6 +259,11 @@ pub fn read_secret(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, String> {
     secrets::read(place, &Surroundings::of(path, env))
+}
+
+/// What a gzip body may inflate to, in bytes, where an integration with this limit on bodies does not say.
+pub fn inflated_limit(body_bytes_max: usize) -> usize {
+    resolve::inflated_bytes_max(body_bytes_max)
 }
 
 /// An integration's largest body in bytes, as a text as `25MiB`; the default where it is not given.

@@ -8,7 +8,7 @@ mod changes;
 mod in_force;
 mod view;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::model::integration::{Integration, LiveSecret, LiveSecrets, Origin};
 use crate::model::secret::Secret;
 use crate::model::source::Source;
@@ -163,6 +163,7 @@ fn served(config: &Config, stored: &StoredIntegration) -> Result<Integration, St
         origin: Origin::Store,
         secrets: LiveSecrets::default(),
         body_bytes_max: stored.body_bytes_max,
+        inflated_bytes_max: config::inflated_limit(stored.body_bytes_max),
         rate_limit: None,
     })
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use triage_host::model::source::Source;
 use triage_tests::http::{raw, runtime};
-use triage_tests::{Delivery, Host, config, wait_until};
+use triage_tests::{Delivery, Folder, Host, config, wait_until};
 
 const KNOWN: &str = "/v1/webhooks/github/github-main";
 const UNKNOWN: [&str; 3] = [
@@ -255,4 +255,57 @@ fn a_plugin_gets_what_a_compressed_body_says() {
     let event_id = answer["event_id"].as_str().unwrap();
     let kept = host.json(&format!("/v1/events/{event_id}"));
     assert_eq!(kept["event_type"], "standard.unparsable");
+}
+
+/// Whether a client that trusts nothing else takes the host's certificate.
+fn is_trusted(host: &Host, certificate: &str) -> bool {
+    let trusted = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
+    let url = format!("https://localhost:{}/healthz", host.address().port());
+    runtime().block_on(async {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([trusted]);
+        let answer = client.build().unwrap().get(url).send().await;
+        answer.is_ok_and(|it| it.status() == 200)
+    })
+}
+
+#[test]
+fn a_host_with_a_certificate_speaks_tls() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let section = "[server.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+    let mut folder = Folder::new(&config::integrations());
+    folder.configure(&format!("{section}{}", config::integrations()));
+    folder.write("cert.pem", made.cert.pem());
+    folder.write("key.pem", made.signing_key.serialize_pem());
+    folder.triage(&["check"]).expect(0);
+    let host = Host::start_in(folder);
+    assert!(host.url("/").starts_with("https://"));
+    let answer = host.accept(&Delivery::incident("tls-1"));
+    let trace_url = answer["trace_url"].as_str().unwrap();
+    assert!(trace_url.starts_with("https://127.0.0.1:"), "{trace_url}");
+    let plain = raw(
+        host.address(),
+        b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n",
+    );
+    assert!(!plain.contains("HTTP"), "{plain}");
+
+    let renewed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    assert!(is_trusted(&host, &made.cert.pem()) && !is_trusted(&host, &renewed.cert.pem()));
+    host.folder
+        .write("key.pem", renewed.signing_key.serialize_pem());
+    host.folder.write("cert.pem", renewed.cert.pem());
+    wait_until("the new certificate", || {
+        let trusted = is_trusted(&host, &renewed.cert.pem());
+        if trusted { Ok(()) } else { Err(host.log()) }
+    });
+    drop(host);
+
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    folder = Folder::new(&format!("{section}{}", config::integrations()));
+    folder.write("cert.pem", made.cert.pem());
+    folder.write("key.pem", other.signing_key.serialize_pem());
+    let refused = folder.triage(&["serve"]).expect(1);
+    refused.complains(&["server.tls.key", "does not belong"]);
+    folder.triage(&["rejection", "counts"]).expect(0);
 }

@@ -109,7 +109,9 @@ impl Context<'_> {
 
     /// The configuration of which only the server's own settings are sure.
     fn server_config(&self) -> Result<Config, Failure> {
-        let needed = |setting: &str| setting.starts_with("server");
+        // Whoever reads events need not be able to read the server's key.
+        let needed =
+            |setting: &str| setting.starts_with("server") && !setting.starts_with("server.tls");
         Ok(Config::load_for(&self.config_path, self.env, &needed)?)
     }
 

@@ -33,6 +33,14 @@ pub(super) struct RawServer {
     pub trusted_proxies: Option<Vec<String>>,
     // Not typed further, as in `RawIntegration`.
     pub master_key: Option<Value>,
+    pub tls: Option<Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub certificate: Option<String>,
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -97,6 +97,7 @@ pub(super) fn resolve(
         public_url: server.public_url?,
         database: server.database?,
         keep_events_ms: keep_events_ms?,
+        tls: server.tls,
         trusted_proxies: server.trusted_proxies,
         master_key: server.master_key,
         egress_allow,
@@ -226,7 +227,7 @@ fn integration(
 
 /// What a compressed body may inflate to, where an integration does not say: JSON of that size
 /// compresses to some eighth.
-fn inflated_bytes_max(body_bytes_max: usize) -> usize {
+pub(super) fn inflated_bytes_max(body_bytes_max: usize) -> usize {
     (8 * body_bytes_max).min(INFLATED_BYTES_CEILING)
 }
 

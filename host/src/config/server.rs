@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::problem::Problems;
-use super::raw::RawServer;
+use super::raw::{self, RawServer};
 use super::resolve::{self, Surroundings};
+use super::tls::{self, Tls};
 use super::{secrets, values};
 use crate::model::secret::MasterKey;
 
@@ -25,6 +26,7 @@ pub(super) struct Server {
     pub database: Option<PathBuf>,
     pub trusted_proxies: Vec<IpNet>,
     pub master_key: Result<MasterKey, String>,
+    pub tls: Option<Tls>,
 }
 
 pub(super) fn resolve(
@@ -33,13 +35,23 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Server {
     let listen = listen(&raw, problems);
+    let scheme = scheme(raw.tls.is_some());
     Server {
         listen,
-        public_url: public_url(&raw, listen, problems),
+        public_url: public_url(&raw, scheme, listen, problems),
         database: database(&raw, around, problems),
         master_key: master_key(&raw, around, problems),
         trusted_proxies: resolve::networks("server.trusted_proxies", raw.trusted_proxies, problems),
+        tls: raw.tls.and_then(|table| {
+            let raw = raw::section("server.tls", table, problems);
+            tls::resolve(raw, around, problems)
+        }),
     }
+}
+
+/// What the server speaks, as URLs name it.
+pub(super) fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 fn listen(raw: &RawServer, problems: &mut Problems) -> Option<SocketAddr> {
@@ -52,9 +64,14 @@ fn listen(raw: &RawServer, problems: &mut Problems) -> Option<SocketAddr> {
     problems.take("server.listen", listen)
 }
 
-fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Problems) -> Option<Url> {
+fn public_url(
+    raw: &RawServer,
+    scheme: &str,
+    listen: Option<SocketAddr>,
+    problems: &mut Problems,
+) -> Option<Url> {
     let Some(text) = &raw.public_url else {
-        return local_url(listen?);
+        return local_url(scheme, listen?);
     };
     let url = values::http_url(text).and_then(|mut url| {
         if url.query().is_some() || url.fragment().is_some() {
@@ -68,13 +85,17 @@ fn public_url(raw: &RawServer, listen: Option<SocketAddr>, problems: &mut Proble
 }
 
 /// How a program on the same machine reaches a server that listens there.
-pub(super) fn local_url(listen: SocketAddr) -> Option<Url> {
+pub(super) fn local_url(scheme: &str, listen: SocketAddr) -> Option<Url> {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    Url::parse(&format!("http://{}", SocketAddr::new(ip, listen.port()))).ok()
+    Url::parse(&format!(
+        "{scheme}://{}",
+        SocketAddr::new(ip, listen.port())
+    ))
+    .ok()
 }
 
 fn database(

@@ -3,6 +3,7 @@ mod sources;
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -14,6 +15,17 @@ use crate::model::source::Source;
 
 const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
+/// A certificate, its key, and the key of another one.
+static PEM: LazyLock<[String; 3]> = LazyLock::new(|| {
+    let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (own, other) = (made(), made());
+    [
+        own.cert.pem(),
+        own.signing_key.serialize_pem(),
+        other.signing_key.serialize_pem(),
+    ]
+});
+
 /// A folder with a configuration file, a component and secrets.
 fn folder(text: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -22,6 +34,9 @@ fn folder(text: &[u8]) -> tempfile::TempDir {
     fs::create_dir(at("secrets")).unwrap();
     fs::write(at("triage.toml"), text).unwrap();
     fs::write(at("plugins/incident_desk.wasm"), b"\0asm").unwrap();
+    for (name, pem) in ["cert.pem", "key.pem", "other-key.pem"].iter().zip(&*PEM) {
+        fs::write(at(name), pem).unwrap();
+    }
     fs::write(at("secrets/standard-main"), format!("{WHSEC}\n")).unwrap();
     folder
 }
@@ -132,7 +147,9 @@ fn every_setting_is_in_the_template() {
     for (name, _) in fields {
         let later = ["digest"].contains(&name);
         let section = ["settings", "grants", "limits"].contains(&name);
-        let expected = if section {
+        let expected = if name == "tls" {
+            "[server.tls]".to_owned()
+        } else if section {
             format!("[policy.{name}]")
         } else {
             format!("{name} = ")
@@ -187,6 +204,14 @@ fn a_public_url_keeps_its_path_without_the_last_slash() {
 fn a_server_on_all_addresses_is_reached_on_this_machine() {
     let config = good("[server]\nlisten = \"0.0.0.0:9000\"");
     assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000/");
+}
+
+#[test]
+fn with_tls_the_server_is_reached_by_https() {
+    let config = good("[server.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"");
+    assert_eq!(config.public_url.as_str(), "https://127.0.0.1:8080/");
+    let tls = config.tls.unwrap();
+    assert_eq!(tls.server.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
 }
 
 #[test]

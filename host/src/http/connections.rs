@@ -20,13 +20,16 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::error::ApiError;
+use crate::live::Live;
 
 /// Connections served at the same time; more wait in the system's queue.
 ///
@@ -40,6 +43,8 @@ const HEAD_TIMEOUT: Duration = if cfg!(test) {
 } else {
     Duration::from_secs(10)
 };
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = HEAD_TIMEOUT;
 /// How long a connection may be without a request under way. A request is over when its answer
 /// is made: an answer that nobody reads holds no place for longer than that.
 pub const IDLE_TIMEOUT: Duration = if cfg!(test) {
@@ -84,16 +89,24 @@ type Place = Option<OwnedSemaphorePermit>;
 #[derive(Clone)]
 struct Server {
     router: Router,
+    /// Asked for the certificate of each new connection, so that a new one counts from then on.
+    live: Arc<Live>,
     /// Of [`STREAMS_TOGETHER_MAX`].
     streams: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
 /// Serves until `stopped` becomes true, then ends each connection after the answers that are under way.
-pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    live: Arc<Live>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let server = Server {
         router,
+        live,
         streams: Arc::new(Semaphore::new(STREAMS_TOGETHER_MAX)),
         stopped: stopped.clone(),
     };
@@ -103,7 +116,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Re
             accepted = accept(&listener, &places) => accepted,
             () = stop(&mut stopped) => break,
         };
-        connections.spawn(converse(stream, remote, server.clone(), place));
+        connections.spawn(greet(stream, remote, server.clone(), place));
         while connections.try_join_next().is_some() {}
     }
     // New ones are refused at once instead of waiting for nobody.
@@ -126,10 +139,31 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-/// Answers requests until either side has enough.
-async fn converse(stream: TcpStream, remote: SocketAddr, server: Server, _place: Place) {
+/// Makes a connection secret where it is to be, then answers on it.
+async fn greet(stream: TcpStream, remote: SocketAddr, server: Server, _place: Place) {
     // An answer is written as a whole; only fails on a connection that is gone.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = server.live.current().config.tls.clone() else {
+        return converse(stream, remote, server).await;
+    };
+    let mut stopped = server.stopped.clone();
+    let handshake = TlsAcceptor::from(tls.server).accept(stream);
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, handshake) => shaken,
+        () = stop(&mut stopped) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => converse(stream, remote, server).await,
+        Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Answers requests until either side has enough.
+async fn converse<S>(stream: S, remote: SocketAddr, server: Server)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let tasks = StreamTasks::default();
     let (under_way, mut requests) = watch::channel(0);
     let (router, streams) = (server.router, server.streams);

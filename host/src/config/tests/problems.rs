@@ -21,7 +21,7 @@ fn all_problems_are_found_at_once() {
         path = "incidents.wasm"
     "#), @r#"
     server.database: invalid type: integer `5`, expected a string
-    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`
+    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `tls`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
     servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
@@ -103,6 +103,25 @@ fn integrations_are_checked() {
     integration[2].body_limit: `64MiB` is not within 1B and 32MiB
     integration[2].inflated_limit: `33MiB` is not within 1B and 32MiB
     "#);
+}
+
+#[test]
+fn tls_is_checked() {
+    assert_snapshot!(problems("[server.tls]\ncert = \"a\""), @"
+    server.tls.cert: unknown field `cert`, expected `certificate` or `key`
+    server.tls.certificate: missing: a PEM file, as `cert.pem`
+    server.tls.key: missing: a PEM file, as `key.pem`
+    ");
+    assert_snapshot!(problems("[server.tls]\ncertificate = \"none.pem\"\nkey = \"plugins\""), @"
+    server.tls.certificate: cannot read DIR/none.pem: No such file or directory (os error 2)
+    server.tls.key: cannot read DIR/plugins: Is a directory (os error 21)
+    ");
+    assert_snapshot!(problems("[server.tls]\ncertificate = \"secrets/standard-main\"\nkey = \"secrets/standard-main\""), @"
+    server.tls.certificate: no certificate in DIR/secrets/standard-main: PEM is wanted, the server's own certificate first
+    server.tls.key: no private key in DIR/secrets/standard-main: PEM is wanted, without a passphrase
+    ");
+    assert_snapshot!(problems("[server.tls]\ncertificate = \"cert.pem\"\nkey = \"other-key.pem\""), @"server.tls.key: the key does not belong to `server.tls.certificate`");
+    assert_snapshot!(problems("[server.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\""), @"none");
 }
 
 #[test]

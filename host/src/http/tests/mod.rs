@@ -9,6 +9,7 @@ mod overload;
 mod pages;
 mod rejections;
 mod slow;
+mod tls;
 mod wire;
 
 use std::borrow::Borrow;
@@ -265,6 +266,7 @@ fn config(database: std::path::PathBuf) -> Config {
         public_url: "https://hooks.example.com".parse().unwrap(),
         database,
         keep_events_ms: 30 * 86_400_000,
+        tls: None,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         master_key: Ok(MasterKey::new([7; 32])),
         egress_allow: Vec::new(),

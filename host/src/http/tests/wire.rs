@@ -51,7 +51,12 @@ impl Listening {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let router = host.router.clone();
-        let serving = tokio::spawn(crate::http::serve(listener, router, stopped));
+        let serving = tokio::spawn(crate::http::serve(
+            listener,
+            router,
+            host.state.live.clone(),
+            stopped,
+        ));
         Self {
             host,
             address,
