@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -165,10 +166,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tasks = StreamTasks::default();
-    let (under_way, mut requests) = watch::channel(0);
+    let requests = Requests::new();
+    let counted = requests.clone();
     let (router, streams) = (server.router, server.streams);
     let service = service_fn(move |request| {
-        let begun = UnderWay::new(under_way.clone());
+        let begun = UnderWay::new(counted.clone());
         answer(request, remote, router.clone(), streams.clone(), begun)
     });
     let builder = builder(tasks.clone());
@@ -179,13 +181,13 @@ where
         () = async {
             tokio::select! {
                 () = stop(&mut stopped) => (),
-                () = idle(&mut requests, HEAD_TIMEOUT, IDLE_TIMEOUT) => (),
+                () = requests.idle(HEAD_TIMEOUT, IDLE_TIMEOUT) => (),
             }
         } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = idle(&mut requests, CLOSE_TIMEOUT, CLOSE_TIMEOUT) => Ok(()),
+                () = requests.idle(CLOSE_TIMEOUT, CLOSE_TIMEOUT) => Ok(()),
             }
         }
     };
@@ -241,35 +243,61 @@ async fn answer(
     response
 }
 
+/// The requests of one connection. Counted without waking anybody: there are many of them.
+struct Requests {
+    opened: Instant,
+    under_way: AtomicUsize,
+    // Milliseconds after `opened` at which the last one began or ended; 0 before the first.
+    changed_ms: AtomicU64,
+}
+
+impl Requests {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            under_way: AtomicUsize::new(0),
+            changed_ms: AtomicU64::new(0),
+        })
+    }
+
+    fn changed(&self) {
+        let now_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.changed_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+
+    /// Waits until none was under way for some time: for `first` until the first one came.
+    async fn idle(&self, first: Duration, later: Duration) {
+        let began = Instant::now();
+        loop {
+            let changed_ms = self.changed_ms.load(Ordering::Relaxed);
+            let patience = if changed_ms == 0 { first } else { later };
+            let quiet_since = began.max(self.opened + Duration::from_millis(changed_ms));
+            if 0 < self.under_way.load(Ordering::Relaxed) {
+                sleep(patience).await;
+            } else if quiet_since.elapsed() < patience {
+                sleep_until(quiet_since + patience).await;
+            } else {
+                return;
+            }
+        }
+    }
+}
+
 /// Counts one request as under way while it lives.
-struct UnderWay(watch::Sender<usize>);
+struct UnderWay(Arc<Requests>);
 
 impl UnderWay {
-    fn new(under_way: watch::Sender<usize>) -> Self {
-        under_way.send_modify(|it| *it += 1);
-        Self(under_way)
+    fn new(requests: Arc<Requests>) -> Self {
+        requests.under_way.fetch_add(1, Ordering::Relaxed);
+        requests.changed();
+        Self(requests)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.send_modify(|it| *it -= 1);
-    }
-}
-
-/// Waits until no request was under way for some time: for `first` until the first one came.
-async fn idle(requests: &mut watch::Receiver<usize>, first: Duration, later: Duration) {
-    let mut patience = first;
-    loop {
-        let none_under_way = *requests.borrow_and_update() == 0;
-        // Any change counts, also that of a request which came and went meanwhile.
-        match timeout(patience, requests.changed()).await {
-            Ok(Ok(())) => patience = later,
-            // Nobody is left who could make a request.
-            Ok(Err(_)) => return,
-            Err(_) if none_under_way => return,
-            Err(_) => (),
-        }
+        self.0.changed();
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
