@@ -238,7 +238,7 @@ fn check_counts_what_the_file_declares() {
     let counts = folder.triage(&["--json", "check"]).expect(0).json()["counts"].clone();
     assert_eq!(
         counts,
-        json!({ "integrations": 5, "plugins": 2, "destinations": 1, "policies": 2 })
+        json!({ "integrations": 11, "plugins": 2, "destinations": 1, "policies": 2 })
     );
 }
 
@@ -247,7 +247,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
     let folder = Folder::new(&config::integrations());
     for arguments in [
         &["frobnicate"][..],
-        &["send", "gitlab", "push"],
+        &["send", "nobody", "push"],
         &["send", "github", "no.such.sample"],
         &["run", "show", "evt_1"],
         &["event", "list", "--limit", "0"],
