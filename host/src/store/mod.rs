@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod actions;
+mod checkpoint;
 mod content;
 pub mod events;
 pub mod integrations;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
+use checkpoint::Checkpointer;
 use keys::KeyHasher;
 use reader::Readers;
 use seen::Seen;
@@ -168,7 +170,7 @@ impl Store {
     }
 
     fn writing(path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
-        let connection = schema::open_for_writing(path)?;
+        let mut connection = schema::open_for_writing(path)?;
         let sqlite = |source| OpenError::Sqlite {
             path: path.to_owned(),
             source,
@@ -182,8 +184,14 @@ impl Store {
             Some(_) => rejections::Pressure::load(&connection).map_err(sqlite)?,
             None => rejections::Pressure::default(),
         };
+        // Beside a process that serves, that one's thread moves what this one writes.
+        let checkpointer = match &lock {
+            Some(_) => Some(Checkpointer::start(path, &mut connection)?),
+            None => None,
+        };
+        let writer = Writer::start(connection, seen.clone(), checkpointer);
         Ok(Self {
-            writer: Some(Arc::new(Writer::start(connection, seen.clone()))),
+            writer: Some(Arc::new(writer)),
             seen,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),

@@ -85,6 +85,15 @@ pub(super) fn check_newest(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// A connection that only moves the log of writes.
+pub(super) fn checkpointing_connection(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // As strict as the writer: a page is flushed before the log that holds it is used again.
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    Ok(connection)
+}
+
 pub(super) fn reading_connection(path: &Path) -> rusqlite::Result<Connection> {
     // Not read-only for SQLite: a reader of a WAL database must be able to make its index file.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

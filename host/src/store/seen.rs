@@ -15,6 +15,7 @@ mod block;
 mod filter;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, named_params};
@@ -82,7 +83,7 @@ pub(super) fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 /// The keys in memory, the filters of all others, and what the open transaction did to them.
 pub(super) struct Seen {
-    buckets: Vec<HashMap<KeyHash, i64>>,
+    buckets: Vec<Bucket>,
     filters: Filters,
     keys_max: usize,
     // The row of the next event, and of the first one of the open transaction. Rows are counted
@@ -99,6 +100,25 @@ pub(super) struct Seen {
     forgotten: Option<i64>,
 }
 
+/// The keys of one bucket, each with its event's row.
+type Bucket = HashMap<KeyHash, i64, BuildHasherDefault<LastBytes>>;
+
+/// A hash of what is a keyed hash already, which nobody can choose: its last bytes.
+#[derive(Clone, Copy, Default)]
+struct LastBytes(u64);
+
+impl Hasher for LastBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The newest rows whose keys of one bucket are in a block.
 #[derive(Clone, Copy, Default)]
 struct Watermarks {
@@ -110,7 +130,7 @@ impl Seen {
     /// Reads the filters, and the keys that are in no block yet.
     pub(super) fn load(connection: &Connection, keys_max: usize) -> Result<Self, StoreError> {
         let mut seen = Self {
-            buckets: vec![HashMap::new(); BUCKETS],
+            buckets: vec![Bucket::default(); BUCKETS],
             filters: Filters::starting_at(0),
             keys_max,
             next_event: 1,
@@ -303,7 +323,7 @@ impl Seen {
 
     /// How many keys are in memory.
     pub(super) fn keys_in_memory(&self) -> usize {
-        self.buckets.iter().map(HashMap::len).sum()
+        self.buckets.iter().map(Bucket::len).sum()
     }
 
     /// Keeps what the transaction did: it was committed.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use super::checkpoint::Checkpointer;
 use super::seen::{self, Seen};
 use crate::fail_point::{self, Point};
 
@@ -63,11 +64,24 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, seen: Option<Arc<Mutex<Seen>>>) -> Self {
+    pub(super) fn start(
+        connection: Connection,
+        seen: Option<Arc<Mutex<Seen>>>,
+        checkpointer: Option<Checkpointer>,
+    ) -> Self {
         let (queue, waiting) = sync_channel(WRITES_WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&connection, seen.as_deref(), &waiting))
+            .spawn(move || {
+                run(
+                    &connection,
+                    seen.as_deref(),
+                    checkpointer.as_ref(),
+                    &waiting,
+                );
+                // The last connection that closes moves the rest and removes the log.
+                drop(checkpointer);
+            })
             .ok();
         Self {
             queue: Some(queue),
@@ -106,7 +120,12 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<Box<dyn Write>>) {
+fn run(
+    connection: &Connection,
+    seen: Option<&Mutex<Seen>>,
+    checkpointer: Option<&Checkpointer>,
+    waiting: &Receiver<Box<dyn Write>>,
+) {
     let mut group: Vec<Box<dyn Write>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         group.push(first);
@@ -129,6 +148,9 @@ fn run(connection: &Connection, seen: Option<&Mutex<Seen>>, waiting: &Receiver<B
             for write in group.drain(..) {
                 commit_alone(connection, seen, write);
             }
+        }
+        if let Some(checkpointer) = checkpointer {
+            checkpointer.after_commit(connection);
         }
     }
 }

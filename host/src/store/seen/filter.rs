@@ -83,21 +83,19 @@ impl Filters {
         let Some(rows) = self.buckets.get(bucket_of(hash)) else {
             return slices;
         };
-        // Eight slices at a time: few bytes for millions of keys.
-        for at in (0..rows.width).rev() {
-            let mut mask = u8::MAX;
+        // Up to 64 slices with each access.
+        for at in (0..rows.width).step_by(8).rev() {
+            let mut mask = u64::MAX;
             for position in positions(hash) {
-                mask &= rows
-                    .bits
-                    .get(position * rows.width + at)
-                    .copied()
-                    .unwrap_or(0);
+                mask &= rows.at(position, at);
                 if mask == 0 {
                     break;
                 }
             }
-            for bit in (0..8).rev().filter(|bit| mask >> bit & 1 == 1) {
-                slices.push(self.base + 8 * i64::try_from(at).unwrap_or(0) + bit);
+            while mask != 0 {
+                let bit = mask.ilog2();
+                mask ^= 1 << bit;
+                slices.push(self.base + 8 * i64::try_from(at).unwrap_or(0) + i64::from(bit));
             }
         }
         slices
@@ -110,6 +108,17 @@ impl Filters {
 }
 
 impl Rows {
+    /// The bits of a position from this byte on, for as many as 64 slices.
+    fn at(&self, position: usize, byte: usize) -> u64 {
+        let bytes = (self.width - byte).min(8);
+        let from = position * self.width + byte;
+        let mut word = [0; 8];
+        if let (Some(to), Some(from)) = (word.get_mut(..bytes), self.bits.get(from..from + bytes)) {
+            to.copy_from_slice(from);
+        }
+        u64::from_le_bytes(word)
+    }
+
     fn widen(&mut self, width: usize) {
         if self.width < width {
             let mut wider = vec![0; POSITIONS * width];
