@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::setpriority_process;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,6 +34,8 @@ const DRAIN_REQUESTS: Duration = Duration::from_secs(10);
 const DRAIN_WORK: Duration = Duration::from_secs(20);
 /// How long threads may take to end after that, when they are not waited for any more.
 const SHUT_DOWN: Duration = Duration::from_secs(1);
+/// How much guests step back behind acknowledgements where all processors are busy, as in nice(1).
+const WORKER_NICENESS: i32 = 10;
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
 
@@ -54,10 +57,11 @@ pub fn run(
     let fixed = Fixed::of(&config);
     let mut setup = Setup::load(config, &sandbox, None)?;
     let store = Store::open(&setup.config.database)?;
-    let http_runtime = runtime("http", HTTP_THREADS)?;
+    let http_runtime = runtime("http", HTTP_THREADS, 0)?;
     let work_runtime = runtime(
         "worker",
         std::thread::available_parallelism().map_or(2, usize::from),
+        WORKER_NICENESS,
     )?;
 
     let listener = http_runtime
@@ -125,8 +129,18 @@ async fn join_store(
     Ok(revision)
 }
 
-fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread()
+fn runtime(name: &str, threads: usize, niceness: i32) -> anyhow::Result<Runtime> {
+    let be_nice = move || {
+        // On Linux, of this thread alone. Never needed to work, only to work well.
+        if let Err(error) = setpriority_process(None, niceness) {
+            tracing::debug!(error = %error, "a thread's priority cannot be lowered");
+        }
+    };
+    let mut builder = Builder::new_multi_thread();
+    if 0 < niceness {
+        builder.on_thread_start(be_nice);
+    }
+    builder
         .worker_threads(threads)
         .thread_name(name)
         .enable_all()
