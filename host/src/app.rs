@@ -58,11 +58,8 @@ pub fn run(
     let mut setup = Setup::load(config, &sandbox, None)?;
     let store = Store::open(&setup.config.database)?;
     let http_runtime = runtime("http", HTTP_THREADS, 0)?;
-    let work_runtime = runtime(
-        "worker",
-        std::thread::available_parallelism().map_or(2, usize::from),
-        WORKER_NICENESS,
-    )?;
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    let work_runtime = runtime("worker", processors, WORKER_NICENESS)?;
 
     let listener = http_runtime
         .block_on(TcpListener::bind(setup.config.listen))
