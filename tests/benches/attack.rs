@@ -247,6 +247,8 @@ fn measure(phase: Phase, template: &Path, old: u64, arguments: &Arguments) -> Re
     let spinning = own.path().join("spinning.wat");
     fs::write(&spinning, classifier(LOOP))?;
     binary::build(&spinning, &spinning.with_extension("wasm"));
+    // The copy is not to be written to the disk while the host flushes its own.
+    rustix::fs::sync();
     let host = Host::start_in(own.path(), &Source::Github, &lines(phase))?;
     let address = host.server.address;
     let database = host.database()?;
