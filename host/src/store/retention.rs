@@ -38,6 +38,15 @@ INSERT INTO meta (name, value)
 SELECT 'last_event_seq', CAST(:event_seq AS BLOB) WHERE NOT EXISTS (SELECT 1 FROM event)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
+const DELETE_VERSIONS: &str = "
+DELETE FROM newest_version
+ WHERE ordering_hash IN (SELECT ordering_hash FROM newest_version
+                          WHERE seen_at < :before
+                          ORDER BY seen_at
+                          LIMIT :limit)";
+
+/// Versions of ordering keys that are deleted with a batch at most.
+const VERSIONS_PER_BATCH: usize = 256;
 /// Blocks of keys that are deleted with a batch at most.
 const BLOCKS_PER_BATCH: usize = 4;
 
@@ -63,6 +72,8 @@ impl Store {
         let seen = self.seen.clone().ok_or(StoreError::Closed)?;
         self.write(move |tx| {
             let batch = delete(tx, before, after, limit)?;
+            tx.prepare_cached(DELETE_VERSIONS)?
+                .execute(named_params! { ":before": before, ":limit": VERSIONS_PER_BATCH })?;
             seen::lock(&seen).delete_outdated(tx, BLOCKS_PER_BATCH)?;
             Ok(batch)
         })

@@ -3,6 +3,7 @@
 use super::queues::{decided, opened};
 use super::{NOW, TestStore, event, with_content_key};
 use crate::model::decision::Priority;
+use crate::model::version::Version;
 use crate::retention;
 use crate::store::retention::Batch;
 
@@ -101,6 +102,20 @@ async fn an_event_with_work_to_do_stays_and_holds_up_no_other() {
     store.finish_actions(opened(action, NOW)).await.unwrap();
     assert_eq!(retention::sweep(&store, NOW + DAY_MS).await.unwrap(), 1);
     assert_eq!(rows(&store).await, [0; 9]);
+}
+
+#[tokio::test]
+async fn versions_are_kept_as_long_as_events() {
+    let store = TestStore::new();
+    for (id, at) in [("old", NOW), ("young", NOW + DAY_MS)] {
+        let mut event = event("int", id, at);
+        event.runs[0].ordering_key = Some(id.to_owned());
+        event.runs[0].version = Some(Version::Integer(1));
+        store.accept(event).await.unwrap();
+    }
+    assert_eq!(store.count("newest_version").await, 2);
+    retention::sweep(&store, NOW + DAY_MS).await.unwrap();
+    assert_eq!(store.count("newest_version").await, 1);
 }
 
 #[tokio::test]
