@@ -88,6 +88,16 @@ fn a_file_that_is_no_plugin_is_named() {
             .expect(1)
             .complains(&["plugins.broken", &path, problem]);
     }
+    let large = folder.write("large.wasm", "");
+    // Nothing of it is on the disk.
+    let sparse = std::fs::File::create(&large).unwrap();
+    sparse.set_len(64 << 30).unwrap();
+    folder.configure(&config::plugin("broken", &large));
+    folder.triage(&["serve"]).expect(1).complains(&[
+        "plugins.broken",
+        "large.wasm",
+        "it has 68719476736 bytes, and a plugin may have 33554432",
+    ]);
     folder.configure(&config::plugin("broken", &folder.path("nowhere.wasm")));
     folder
         .triage(&["serve"])

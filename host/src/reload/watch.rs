@@ -4,11 +4,14 @@
 //! a link at another folder. Nothing here knows what the files mean.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::sandbox::PLUGIN_BYTES_MAX;
 
 /// What the system says about each file, without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,16 +80,30 @@ impl Stamp {
 
 impl Contents {
     pub(super) fn of(files: &BTreeSet<PathBuf>) -> Self {
-        let digest = |path: &PathBuf| {
-            let bytes = std::fs::read(path).map_err(|error| error.kind())?;
-            Ok(Sha256::digest(bytes).into())
-        };
+        let digest = |path: &PathBuf| digest(path).map_err(|error| error.kind());
         Self(
             files
                 .iter()
                 .map(|path| (path.clone(), digest(path)))
                 .collect(),
         )
+    }
+}
+
+/// SHA-256 of a file, as far as a file of a configuration may be long: a longer one is refused.
+fn digest(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?.take(PLUGIN_BYTES_MAX + 1);
+    let mut digest = Sha256::new();
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let read = match file.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        match bytes.get(..read) {
+            Some(read) if !read.is_empty() => digest.update(read),
+            _ => return Ok(digest.finalize().into()),
+        }
     }
 }
 

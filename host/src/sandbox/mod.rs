@@ -7,6 +7,7 @@ mod bindings;
 mod convert;
 mod engine;
 mod evaluate;
+mod file;
 mod host;
 mod load;
 mod meter;
@@ -22,6 +23,7 @@ use wasmtime::component::Linker;
 
 pub use engine::INSTANCES_MAX;
 pub use evaluate::{Ended, Stage};
+pub use file::PLUGIN_BYTES_MAX;
 pub use load::{LoadError, Plugin};
 
 /// The engine and everything that all plugins share. Cheap to clone.
@@ -68,9 +70,9 @@ impl Sandbox {
     /// Like [`Sandbox::load`], from a file; one of `known` that has the same bytes is given again.
     ///
     /// # Errors
-    /// Also where the file cannot be read.
+    /// Also where the file cannot be read, or is larger than [`PLUGIN_BYTES_MAX`].
     pub fn load_file(&self, path: &Path, known: &[Arc<Plugin>]) -> Result<Arc<Plugin>, LoadError> {
-        let bytes = std::fs::read(path).map_err(|source| LoadError::Unreadable {
+        let bytes = file::read(path).map_err(|source| LoadError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
