@@ -23,6 +23,7 @@ use incident_desk::IncidentDesk;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 use triage_host::capabilities::Capabilities;
+use triage_host::capabilities::random::Random;
 use triage_host::model::event::Headers;
 use triage_host::model::id::{EventId, RunId};
 use triage_host::model::policy::Limits;
@@ -336,10 +337,14 @@ impl Bench {
 
     async fn through_host(&self) -> Result<String> {
         let limits = Limits::default();
-        let capabilities = || Capabilities::new(self.settings.clone(), TIME_MS, limits.log_bytes);
+        let random = |stage| Random::of(self.run.id, stage);
+        let capabilities = |stage| {
+            let settings = self.settings.clone();
+            Capabilities::new(settings, TIME_MS, limits.log_bytes, random(stage))
+        };
         let stage = self
             .sandbox
-            .classify(&self.plugin, &self.run, &limits, capabilities())
+            .classify(&self.plugin, &self.run, &limits, capabilities("classify"))
             .await;
         let Ended::Answer(classification) = stage.ended else {
             bail!("{:?}", stage.ended)

@@ -5,6 +5,9 @@
 //! here knows about WebAssembly.
 
 pub mod log;
+pub mod output;
+pub mod random;
+pub mod time;
 
 use std::sync::Arc;
 
@@ -19,15 +22,23 @@ pub struct Capabilities {
     pub settings: Arc<str>,
     /// The time of the attempt: it stands still, so that a rerun sees the same.
     pub now: TimestampMs,
+    /// Its randomness.
+    pub random: random::Random,
 }
 
 impl Capabilities {
     /// Capabilities for one stage.
-    pub fn new(settings: Arc<str>, now: TimestampMs, log_bytes_max: u64) -> Self {
+    pub fn new(
+        settings: Arc<str>,
+        now: TimestampMs,
+        log_bytes_max: u64,
+        random: random::Random,
+    ) -> Self {
         Self {
             log: log::Log::new(log_bytes_max),
             settings,
             now,
+            random,
         }
     }
 }

@@ -71,6 +71,18 @@ pub enum Breach {
         /// The limit.
         limit_bytes: u64,
     },
+    /// It held more handles of host objects at once than a guest may.
+    #[error("handle limit: held more than {limit} handles at once")]
+    HandleLimit {
+        /// The limit.
+        limit: usize,
+    },
+    /// It ended itself instead of answering (`wasi:cli/exit`).
+    #[error("exited: ended itself with status {status} instead of answering")]
+    Exited {
+        /// The status that it gave; 0 is no answer either.
+        status: u8,
+    },
     /// It trapped.
     #[error("trap: {0}")]
     Trap(String),
@@ -95,6 +107,8 @@ impl Outcome {
             Self::Broken(Breach::WallLimit { .. }) => "wall_limit",
             Self::Broken(Breach::MemoryLimit { .. }) => "memory_limit",
             Self::Broken(Breach::HostCallLimit { .. }) => "host_call_limit",
+            Self::Broken(Breach::HandleLimit { .. }) => "handle_limit",
+            Self::Broken(Breach::Exited { .. }) => "exited",
             Self::Broken(Breach::Trap(_)) => "trap",
             Self::Broken(Breach::Contract(_)) => "contract_violation",
             Self::Broken(Breach::Answer(_)) => "answer_refused",

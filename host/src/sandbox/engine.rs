@@ -15,8 +15,16 @@ use crate::model::policy::MEMORY_MB_MAX;
 pub const INSTANCES_MAX: u32 = 256;
 /// How often a running guest is looked at, in milliseconds. Limits fire this much late.
 pub const TICK_MS: u64 = 1;
-/// Elements of one table.
-pub const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Core instances of one component. Python's are the most: one for each part of its runtime.
+pub const CORE_INSTANCES_MAX: u32 = 128;
+/// Linear memories of one component. QuickJS has one for itself, and one for each adapter.
+pub const MEMORIES_MAX: u32 = 4;
+/// Tables of one component.
+pub const TABLES_MAX: u32 = 24;
+/// Elements of one table, and of all tables of one guest together.
+pub const TABLE_ELEMENTS_MAX: usize = 60_000;
+/// Handles of host objects that a guest can hold at the same time; wasmtime's own default is 100,000.
+pub(super) const HANDLES_MAX: usize = 1_024;
 
 /// Native stack of a guest in bytes; deeper recursion is a trap.
 const GUEST_STACK_BYTES: usize = 512 << 10;
@@ -48,7 +56,9 @@ fn base_config() -> Config {
         .consume_fuel(false)
         .concurrency_support(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // Not for guests, whose modules get one memory each (the pool's default): wasmtime's own
+        // glue between the parts of a component needs it, and panics without it.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         // The same event must give the same decision on every machine.
@@ -62,13 +72,13 @@ fn base_config() -> Config {
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
-        .total_core_instances(4 * INSTANCES_MAX)
-        .total_memories(INSTANCES_MAX)
-        .total_tables(4 * INSTANCES_MAX)
+        .total_core_instances(CORE_INSTANCES_MAX * INSTANCES_MAX)
+        .total_memories(MEMORIES_MAX * INSTANCES_MAX)
+        .total_tables(TABLES_MAX * INSTANCES_MAX)
         .total_stacks(INSTANCES_MAX)
-        .max_core_instances_per_component(16)
-        .max_memories_per_component(1)
-        .max_tables_per_component(8)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
         .max_memory_size((MEMORY_MB_MAX as usize) << 20)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use wasmtime::component::Instance;
+use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
+use super::engine::HANDLES_MAX;
 use super::host::StageState;
 use super::load::Plugin;
 use super::meter::LimitPassed;
@@ -15,8 +16,6 @@ use crate::model::outcome::{Breach, Refusal};
 use crate::model::policy::Limits;
 use crate::model::run::{ClaimedRun, LogLine};
 
-/// Guest handles alive at once; wasmtime's own default is 100,000.
-const HANDLES_MAX: usize = 1_024;
 /// Characters of a trap's description that are kept.
 const TRAP_TEXT_CHARS_MAX: usize = 2_000;
 
@@ -136,7 +135,7 @@ impl Sandbox {
             Ok(Ok(Err(refusal))) => Ended::Refused(refusal),
             Ok(Err(error)) => ended_by(&error, limits),
         };
-        let memory_bytes = store.data().memory.peak_bytes;
+        let memory_bytes = store.data().memory.peak_bytes();
         let cpu_us = meter.total_us();
         Stage {
             ended,
@@ -197,7 +196,12 @@ fn ended_by<T>(error: &wasmtime::Error, limits: &Limits) -> Ended<T> {
     if error.downcast_ref::<Trap>().is_some() {
         return Ended::Broken(Breach::Trap(text));
     }
-    // wasmtime keeps this error's type to itself; a test holds its text.
+    // wasmtime keeps the types of these errors to itself; tests hold their texts.
+    if text.contains("store handle limit exceeded")
+        || matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+    {
+        return Ended::Broken(Breach::HandleLimit { limit: HANDLES_MAX });
+    }
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return Ended::Broken(Breach::HostCallLimit {
             limit_bytes: limits.host_call_bytes,

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use super::bindings::exports::triage::policy::{classifier, triager};
 use super::bindings::triage::policy::{clock, log, settings, types};
 use super::host::StageState;
+use super::wasi;
 
 /// The contract's package and version.
 const PACKAGE: &str = "triage:policy/";
@@ -17,6 +18,15 @@ const VERSION: &str = "@0.1.0";
 const ALWAYS_GRANTED: [&str; 4] = ["types", "log", "settings", "clock"];
 /// Interfaces of the contract whose host side does not exist yet.
 const NOT_OFFERED: [&str; 3] = ["state", "http", "model"];
+/// Packages of WASI 0.2 that guests of other languages bring along.
+const WASI_PACKAGES: [&str; 6] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +46,12 @@ pub enum LoadError {
     /// It imports something of the contract that this host does not offer.
     #[error("it imports `{0}`, which this version of triage does not offer")]
     NotOffered(String),
+    /// It imports `wasi:http`, which would go around the policy's grants.
+    #[error(
+        "it imports `{0}`, which is never granted; import triage:policy/http@0.1.0, or build it without \
+         its language's HTTP client"
+    )]
+    WasiHttp(String),
     /// It imports something that is not in the contract.
     #[error("it imports `{0}`, which is not part of triage:policy@0.1.0 and is never granted")]
     UnknownImport(String),
@@ -75,7 +91,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StageState>> {
     log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     settings::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     clock::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -127,8 +143,11 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 }
 
 fn check_import(name: &str) -> Result<(), LoadError> {
-    if name.starts_with("wasi:") {
-        // Linked with nothing in it; what wasmtime does not know fails when it is linked.
+    if name.starts_with("wasi:http/") {
+        return Err(LoadError::WasiHttp(name.to_owned()));
+    }
+    if WASI_PACKAGES.iter().any(|it| name.starts_with(it)) && name.contains("@0.2.") {
+        // Linked with nothing in it; an interface that wasmtime does not know fails when it is linked.
         return Ok(());
     }
     let interface = name

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use super::engine::TABLE_ELEMENTS_MAX;
+use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::model::outcome::Breach;
 
 /// A limit was passed: carried through wasmtime as the error that ends the guest.
@@ -80,20 +80,26 @@ fn thread_cpu_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// Counts and limits linear memory and tables.
+/// Counts and limits linear memory and tables, all of a guest's together.
 #[derive(Debug)]
 pub(super) struct MemoryMeter {
     limit_bytes: u64,
-    /// The most linear memory so far, in bytes.
-    pub(super) peak_bytes: u64,
+    bytes: u64,
+    elements: usize,
 }
 
 impl MemoryMeter {
     pub(super) fn new(limit_bytes: u64) -> Self {
         Self {
             limit_bytes,
-            peak_bytes: 0,
+            bytes: 0,
+            elements: 0,
         }
+    }
+
+    /// The most linear memory in bytes; it never shrinks.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -102,35 +108,52 @@ impl ResourceLimiter for MemoryMeter {
     // be judged by whatever it does next.
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let desired = desired as u64;
-        if self.limit_bytes < desired {
+        let bytes = self.bytes + desired.saturating_sub(current) as u64;
+        if self.limit_bytes < bytes {
             let breach = Breach::MemoryLimit {
                 what: "memory",
                 limit_bytes: self.limit_bytes,
             };
             return Err(wasmtime::Error::new(LimitPassed(breach)));
         }
-        self.peak_bytes = self.peak_bytes.max(desired);
+        self.bytes = bytes;
         Ok(true)
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if TABLE_ELEMENTS_MAX < desired {
+        let elements = self
+            .elements
+            .saturating_add(desired.saturating_sub(current));
+        if TABLE_ELEMENTS_MAX < elements {
             let limit_bytes = (TABLE_ELEMENTS_MAX * size_of::<usize>()) as u64;
             return Err(wasmtime::Error::new(LimitPassed(Breach::MemoryLimit {
                 what: "table",
                 limit_bytes,
             })));
         }
+        self.elements = elements;
         Ok(true)
+    }
+
+    // The same as the pool's, for machines without one.
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX as usize
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod host;
 mod load;
 mod meter;
+mod wasi;
 
 #[cfg(test)]
 mod tests;

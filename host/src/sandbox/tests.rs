@@ -1,7 +1,11 @@
+mod shape;
+mod wasi;
+
 use std::sync::Arc;
 
 use super::*;
 use crate::capabilities::Capabilities;
+use crate::capabilities::random::Random;
 use crate::cli::plugin::pack;
 use crate::model::decision::{Classification, Priority};
 use crate::model::event::Headers;
@@ -32,7 +36,12 @@ fn component(body: &str) -> Vec<u8> {
 }
 
 fn component_with(imports: &str, memory: &str, body: &str) -> Vec<u8> {
-    let wat = format!(
+    pack::pack(module(imports, memory, body).as_bytes()).unwrap()
+}
+
+/// The text of a module with these imports, and this memory and whatever else stands beside it.
+fn module(imports: &str, memory: &str, body: &str) -> String {
+    format!(
         r#"(module
             {imports}
             {memory}
@@ -47,8 +56,7 @@ fn component_with(imports: &str, memory: &str, body: &str) -> Vec<u8> {
             (func (export "triage:policy/classifier@0.1.0#classify") (param i32) (result i32)
                 (call $body)
                 (i32.const 1024)))"#
-    );
-    pack::pack(wat.as_bytes()).unwrap()
+    )
 }
 
 fn run() -> ClaimedRun {
@@ -81,12 +89,16 @@ fn run() -> ClaimedRun {
     }
 }
 
+fn capabilities(settings: &str) -> Capabilities {
+    let random = Random::of(run().id, "classify");
+    Capabilities::new(Arc::from(settings), 1_000, LIMITS.log_bytes, random)
+}
+
 async fn classify(bytes: &[u8]) -> Stage<Classification> {
     let sandbox = Sandbox::new().unwrap();
     let plugin = sandbox.load(bytes).unwrap();
-    let capabilities = Capabilities::new(Arc::from(r#"{"a":1}"#), 1_000, LIMITS.log_bytes);
     sandbox
-        .classify(&plugin, &run(), &LIMITS, capabilities)
+        .classify(&plugin, &run(), &LIMITS, capabilities(r#"{"a":1}"#))
         .await
 }
 
@@ -150,13 +162,12 @@ async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
         sandbox.load(&spinner).unwrap(),
         sandbox.load(&good).unwrap(),
     );
-    let capabilities = || Capabilities::new(Arc::from("{}"), 1_000, 0);
     let run = run();
     // One thread for all three: they only get on because a spinning guest yields.
     let (first, second, third) = tokio::join!(
-        sandbox.classify(&spinner, &run, &LIMITS, capabilities()),
-        sandbox.classify(&spinner, &run, &LIMITS, capabilities()),
-        sandbox.classify(&good, &run, &LIMITS, capabilities()),
+        sandbox.classify(&spinner, &run, &LIMITS, capabilities("{}")),
+        sandbox.classify(&spinner, &run, &LIMITS, capabilities("{}")),
+        sandbox.classify(&good, &run, &LIMITS, capabilities("{}")),
     );
     assert!(matches!(
         first.ended,
@@ -178,9 +189,8 @@ async fn the_wall_limit_ends_a_guest_whatever_its_cpu_limit_is() {
         wall_ms: 30,
         ..LIMITS
     };
-    let capabilities = Capabilities::new(Arc::from("{}"), 1_000, 0);
     let stage = sandbox
-        .classify(&plugin, &run(), &limits, capabilities)
+        .classify(&plugin, &run(), &limits, capabilities("{}"))
         .await;
     assert!(
         matches!(

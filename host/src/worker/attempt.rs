@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::check;
 use crate::capabilities::Capabilities;
+use crate::capabilities::random::Random;
 use crate::content;
 use crate::live::Setup;
 use crate::model::action::NewAction;
@@ -112,7 +113,7 @@ impl Pipeline<'_> {
                 self.run,
                 &classification,
                 &limits,
-                self.capabilities(),
+                self.capabilities("triage"),
             )
             .await;
         let plan = self.answer(stage)?;
@@ -141,7 +142,7 @@ impl Pipeline<'_> {
         let limits = self.policy.limits;
         let stage = self
             .sandbox
-            .classify(classifier, self.run, &limits, self.capabilities())
+            .classify(classifier, self.run, &limits, self.capabilities("classify"))
             .await;
         let classification = self.answer(stage)?;
         check::classification(&classification)
@@ -149,11 +150,12 @@ impl Pipeline<'_> {
         Ok(classification)
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, stage: &'static str) -> Capabilities {
         Capabilities::new(
             Arc::from(self.policy.settings.as_str()),
             self.now,
             self.policy.limits.log_bytes,
+            Random::of(self.run.id, stage),
         )
     }
 
