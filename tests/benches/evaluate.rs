@@ -356,7 +356,7 @@ impl Bench {
                 &self.run,
                 &classification,
                 &limits,
-                capabilities(),
+                capabilities("triage"),
             )
             .await;
         let Ended::Answer(plan) = stage.ended else {
