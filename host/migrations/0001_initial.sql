@@ -224,12 +224,21 @@ CREATE TABLE rejection_count (
 ) STRICT, WITHOUT ROWID;
 -- Integrations that were added beside those of the configuration's file.
 CREATE TABLE integration (
-    id             TEXT    NOT NULL PRIMARY KEY,
-    tenant         TEXT    NOT NULL,
+    id                 TEXT       NOT NULL PRIMARY KEY,
+    tenant             TEXT       NOT NULL,
     -- A name: what it stands for is known to the program and to the configuration's file.
-    source         TEXT    NOT NULL,
-    body_bytes_max INTEGER NOT NULL CHECK (0 < body_bytes_max),
-    created_at     INTEGER NOT NULL
+    source             TEXT       NOT NULL,
+    body_bytes_max     INTEGER NOT NULL CHECK (0 < body_bytes_max),
+    -- Where NULL: so much as follows from the largest body.
+    inflated_bytes_max INTEGER CHECK (0 < inflated_bytes_max),
+    -- Where NULL: every delivery is taken.
+    rate_deliveries    INTEGER CHECK (0 < rate_deliveries),
+    rate_period_ms     INTEGER CHECK (0 < rate_period_ms),
+    -- Where NULL: as many as `rate_deliveries`.
+    rate_burst         INTEGER CHECK (0 < rate_burst),
+    created_at         INTEGER NOT NULL,
+    CHECK ((rate_deliveries IS NULL) = (rate_period_ms IS NULL)),
+    CHECK (rate_burst IS NULL OR rate_deliveries IS NOT NULL)
 ) STRICT;
 CREATE INDEX integration_by_tenant ON integration (tenant, id);
 

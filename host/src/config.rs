@@ -32,10 +32,13 @@ use url::Url;
 pub use self::problem::Problem;
 use self::problem::Problems;
 use self::resolve::Surroundings;
+
+pub use self::resolve::BODY_BYTES_MAX;
 pub use self::sources::ready as ready_sources;
 pub use self::tls::Tls;
 use crate::model::integration::{Destination, Integration};
 use crate::model::policy::Policy;
+use crate::model::rate::Rate;
 use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
 
@@ -266,12 +269,36 @@ pub fn inflated_limit(body_bytes_max: usize) -> usize {
     resolve::inflated_bytes_max(body_bytes_max)
 }
 
-/// An integration's largest body in bytes, as a text as `25MiB`; the default where it is not given.
+/// An integration's largest body in bytes, as a text as `25MiB`.
 ///
 /// # Errors
 /// Why it is none, in a sentence.
-pub fn body_limit(text: Option<&str>) -> Result<usize, String> {
+pub fn body_limit(text: &str) -> Result<usize, String> {
     resolve::body_limit(text)
+}
+
+/// What a gzip body may inflate to, in bytes, as a text as `25MiB`.
+///
+/// # Errors
+/// Why it is none, in a sentence.
+pub fn inflated_size(text: &str) -> Result<usize, String> {
+    resolve::inflated_size(text)
+}
+
+/// A rate of deliveries, as a text as `100/s` or `600/m`.
+///
+/// # Errors
+/// Why it is none, in a sentence.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    values::rate(text)
+}
+
+/// How many deliveries may come at once under a rate.
+///
+/// # Errors
+/// Why not so many, in a sentence; also where there is no rate.
+pub fn burst(number: i64, rate: Option<Rate>) -> Result<u32, String> {
+    resolve::burst(number, rate)
 }
 
 /// Milliseconds of a text as `500ms`, `30s`, `5m`, `24h` or `7d`, up to `most_ms`.

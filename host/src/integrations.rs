@@ -6,9 +6,10 @@
 
 mod changes;
 mod in_force;
+mod limits;
 mod view;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::model::integration::{Integration, LiveSecret, LiveSecrets, Origin};
 use crate::model::secret::Secret;
 use crate::model::source::Source;
@@ -23,6 +24,7 @@ pub use changes::{
     Added, Integrations, NewIntegration, OVERLAP_MS_MAX, Rotation, SECRET_BYTES_MAX,
 };
 pub use in_force::{refresh, run};
+pub use limits::{Change, LimitChanges};
 pub use view::{IntegrationView, SecretState, SecretView};
 
 /// Why integrations were not changed, or cannot be put in force. Nothing was changed.
@@ -162,9 +164,9 @@ fn served(config: &Config, stored: &StoredIntegration) -> Result<Integration, St
         source,
         origin: Origin::Store,
         secrets: LiveSecrets::default(),
-        body_bytes_max: stored.body_bytes_max,
-        inflated_bytes_max: config::inflated_limit(stored.body_bytes_max),
-        rate_limit: None,
+        body_bytes_max: stored.limits.body_bytes_max,
+        inflated_bytes_max: limits::inflated_bytes_max(&stored.limits),
+        rate_limit: limits::rate_limit(&stored.limits),
     })
 }
 

@@ -21,6 +21,7 @@ mod fuzz_corpus;
 mod hostile;
 mod ingest;
 mod ingest_table;
+mod integration_limits;
 mod integrations;
 mod kill_matrix;
 mod load;

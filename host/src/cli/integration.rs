@@ -12,8 +12,8 @@ use super::output::Output;
 use super::{Context, wait_for};
 use crate::config::{self, Config};
 use crate::integrations::{
-    Added, IntegrationView, Integrations, NewIntegration, Rotation, SECRET_BYTES_MAX, SecretState,
-    SecretView,
+    Added, IntegrationView, Integrations, LimitChanges, NewIntegration, Rotation, SECRET_BYTES_MAX,
+    SecretState, SecretView,
 };
 use crate::model::id::SecretId;
 use crate::model::secret::Secret;
@@ -36,9 +36,8 @@ pub(super) enum IntegrationCommand {
         /// Default: a new one, where the sender takes one from you.
         #[arg(long, value_name = "PLACE")]
         secret_from: Option<String>,
-        /// The largest body that is accepted, as 25MiB. Default: 1MiB.
-        #[arg(long, value_name = "SIZE")]
-        body_limit: Option<String>,
+        #[command(flatten)]
+        limits: LimitArguments,
     },
     /// Every sender, of the configuration's file and of the database.
     List {
@@ -80,6 +79,34 @@ pub(super) enum IntegrationCommand {
     },
 }
 
+/// What an integration may send, written as in the configuration's file.
+#[derive(Debug, clap::Args)]
+pub(super) struct LimitArguments {
+    /// The largest body that is accepted, as 25MiB. Default: 1MiB.
+    #[arg(long, value_name = "SIZE")]
+    body_limit: Option<String>,
+    /// The most that a gzip body may inflate to. Default: 8 times the body limit, at most 32MiB.
+    #[arg(long, value_name = "SIZE")]
+    inflated_limit: Option<String>,
+    /// How many deliveries are taken, as 100/s or 600/m. Default: every one.
+    #[arg(long, value_name = "RATE")]
+    rate_limit: Option<String>,
+    /// How many of them may come at once after a pause. Default: as many as the rate names.
+    #[arg(long, value_name = "NUMBER")]
+    burst: Option<i64>,
+}
+
+impl From<LimitArguments> for LimitChanges {
+    fn from(given: LimitArguments) -> Self {
+        Self {
+            body_limit: given.body_limit.into(),
+            inflated_limit: given.inflated_limit.into(),
+            rate_limit: given.rate_limit.into(),
+            burst: given.burst.into(),
+        }
+    }
+}
+
 pub(super) fn run(
     command: IntegrationCommand,
     context: &Context<'_>,
@@ -92,14 +119,14 @@ pub(super) fn run(
             id,
             tenant,
             secret_from,
-            body_limit,
+            limits,
         } => {
             let new = NewIntegration {
                 source,
                 id,
                 tenant,
                 secret: secret_from.map(|it| secret(&it, context)).transpose()?,
-                body_limit,
+                limits: limits.into(),
             };
             let store = beside(&config)?;
             let added = wait_for(integrations(&config, &store, context).add(new))??;
@@ -254,6 +281,12 @@ fn show(integration: &IntegrationView, output: &mut Output<'_>) -> Result<(), Fa
     output.field("url", Some(integration.url.clone()))?;
     let body_limit = format!("{} bytes", integration.body_bytes_max);
     output.field("body limit", Some(body_limit))?;
+    let inflated_limit = format!("{} bytes", integration.inflated_bytes_max);
+    output.field("inflated limit", Some(inflated_limit))?;
+    let burst = integration.burst.unwrap_or_default();
+    let rate_limit = integration.rate_limit.as_ref();
+    let rate_limit = rate_limit.map(|it| format!("{it}, at once {burst}"));
+    output.field("rate limit", rate_limit)?;
     output.field("created", integration.created_at.map(|it| it.to_string()))?;
     output.field("problem", integration.problem.clone())?;
     output.line("")?;

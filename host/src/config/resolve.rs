@@ -14,7 +14,7 @@ use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
 use super::{Config, destinations, policies, secrets, server, sources, values};
 use crate::content::INFLATED_BYTES_CEILING;
 use crate::model::integration::{Integration, LiveSecrets, Origin};
-use crate::model::rate::RateLimit;
+use crate::model::rate::{Rate, RateLimit};
 use crate::model::source::Source;
 
 /// Whose integrations and policies those without a `tenant` are.
@@ -24,12 +24,14 @@ const KEEP_EVENTS_MS: i64 = 30 * 86_400_000;
 /// The longest that an event can be kept, in milliseconds: ten years.
 const KEEP_EVENTS_MS_CEILING: i64 = 3_650 * 86_400_000;
 /// The largest body of a delivery in bytes, where an integration does not say.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest `body_limit` in bytes: GitHub sends up to 25 MB, nobody more.
 const BODY_BYTES_CEILING: usize = 32 << 20;
 
 /// The most deliveries that may come at once under a rate limit.
 const BURST_MAX: u32 = 1_000_000;
+/// Why a burst cannot stand by itself.
+const BURST_ALONE: &str = "counts only beside a `rate_limit`";
 
 /// What lies around the file.
 pub(super) struct Surroundings<'a> {
@@ -204,13 +206,15 @@ fn integration(
         around,
         problems,
     );
-    let body_bytes_max = problems.take(at("body_limit"), body_limit(raw.body_limit.as_deref()));
+    let body_bytes_max = problems.take(
+        at("body_limit"),
+        raw.body_limit
+            .as_deref()
+            .map_or(Ok(BODY_BYTES_MAX), body_limit),
+    );
     let inflated_bytes_max = match raw.inflated_limit {
         None => body_bytes_max.map(inflated_bytes_max),
-        Some(text) => problems.take(
-            at("inflated_limit"),
-            values::size_bytes(&text, INFLATED_BYTES_CEILING),
-        ),
+        Some(text) => problems.take(at("inflated_limit"), inflated_size(&text)),
     };
     let rate_limit = rate_limit(setting, raw.rate_limit, raw.burst, problems);
     Some(Integration {
@@ -242,20 +246,34 @@ fn rate_limit(
     let at = |name: &str| format!("{setting}.{name}");
     let Some(rate) = rate else {
         if burst.is_some() && !problems.has(&at("rate_limit")) {
-            problems.add(at("burst"), "counts only beside a `rate_limit`");
+            problems.add(at("burst"), BURST_ALONE);
         }
         return None;
     };
-    let (deliveries, period_ms) = problems.take(at("rate_limit"), values::rate(&rate))?;
+    let Rate {
+        deliveries,
+        period_ms,
+    } = problems.take(at("rate_limit"), values::rate(&rate))?;
     let burst = values::bounded(problems, &at("burst"), burst, 1..=BURST_MAX, deliveries);
     Some(RateLimit::new(deliveries, period_ms, burst))
 }
 
+/// How many deliveries may come at once under a rate limit.
+pub(super) fn burst(number: i64, rate: Option<Rate>) -> Result<u32, String> {
+    match rate {
+        None => Err(BURST_ALONE.to_owned()),
+        Some(_) => values::within(number, 1..=BURST_MAX),
+    }
+}
+
+/// The most that a compressed body may inflate to, in bytes.
+pub(super) fn inflated_size(text: &str) -> Result<usize, String> {
+    values::size_bytes(text, INFLATED_BYTES_CEILING)
+}
+
 /// The largest body of a delivery in bytes.
-pub(super) fn body_limit(text: Option<&str>) -> Result<usize, String> {
-    text.map_or(Ok(BODY_BYTES_MAX), |text| {
-        values::size_bytes(text, BODY_BYTES_CEILING)
-    })
+pub(super) fn body_limit(text: &str) -> Result<usize, String> {
+    values::size_bytes(text, BODY_BYTES_CEILING)
 }
 
 fn plugins(

@@ -11,6 +11,7 @@ use toml::Value;
 use url::Url;
 
 use super::problem::Problems;
+use crate::model::rate::Rate;
 
 /// The longest id or name in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -48,14 +49,19 @@ where
     T: TryFrom<i64> + PartialOrd + Display + Copy,
 {
     let Some(value) = value else { return default };
-    match T::try_from(value) {
-        Ok(number) if bounds.contains(&number) => number,
-        _ => {
-            let (least, most) = (bounds.start(), bounds.end());
-            problems.add(setting, format!("{value} is not within {least} and {most}"));
-            default
-        }
-    }
+    problems
+        .take(setting, within(value, bounds))
+        .unwrap_or(default)
+}
+
+/// A number within bounds.
+pub(super) fn within<T>(value: i64, bounds: RangeInclusive<T>) -> Result<T, String>
+where
+    T: TryFrom<i64> + PartialOrd + Display,
+{
+    let number = T::try_from(value).ok().filter(|it| bounds.contains(it));
+    let (least, most) = (bounds.start(), bounds.end());
+    number.ok_or_else(|| format!("{value} is not within {least} and {most}"))
 }
 
 /// Milliseconds of a text as `500ms`, `30s`, `5m`, `24h` or `7d`.
@@ -88,7 +94,7 @@ pub(super) fn duration_ms(text: &str, most_ms: i64) -> Result<i64, String> {
 }
 
 /// How many, and in how many milliseconds, of a text as `100/s` or `600/m`.
-pub(super) fn rate(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
     let (number, unit) = split_unit(text);
     let period_ms = match unit {
         "/s" => Some(1_000),
@@ -96,7 +102,10 @@ pub(super) fn rate(text: &str) -> Result<(u32, u32), String> {
         _ => None,
     };
     match number.zip(period_ms) {
-        Some((number @ 1..=RATE_MAX, period_ms)) => Ok((number as u32, period_ms)),
+        Some((number @ 1..=RATE_MAX, period_ms)) => Ok(Rate {
+            deliveries: number as u32,
+            period_ms,
+        }),
         Some(_) => Err(format!("`{text}` is not within 1 and {RATE_MAX}")),
         None => Err(format!("`{text}` is not a rate: as `100/s` or `600/m`")),
     }

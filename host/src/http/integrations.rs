@@ -16,13 +16,17 @@ use super::api::{Asked, InPath, asked};
 use super::auth::Caller;
 use super::error::ApiError;
 use crate::integrations::{
-    Added, IntegrationView, Integrations, NewIntegration, Rotation, refresh,
+    Added, Change, IntegrationView, Integrations, LimitChanges, NewIntegration, Rotation, refresh,
 };
 use crate::live::Setup;
 use crate::model::id::SecretId;
 use crate::model::secret::Secret;
 use crate::store::access::Role;
 use crate::store::views::{BadPage, LIMIT_DEFAULT, LIMIT_MAX, Page};
+
+/// What can be changed, and how it is written.
+const CHANGEABLE: &str = "text or null in `body_limit`, `inflated_limit`, `rate_limit`, and a \
+                          number or null in `burst`: at least one of them";
 
 type Answer<T> = Result<Json<T>, ApiError>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -43,14 +47,28 @@ pub struct NewBody {
     id: Option<String>,
     tenant: Option<String>,
     secret: Option<String>,
-    body_limit: Option<String>,
+    #[serde(default)]
+    body_limit: Change<String>,
+    #[serde(default)]
+    inflated_limit: Change<String>,
+    #[serde(default)]
+    rate_limit: Change<String>,
+    #[serde(default)]
+    burst: Change<i64>,
 }
 
-/// What `PATCH /v1/integrations/{id}` takes.
+/// What `PATCH /v1/integrations/{id}` takes: what is left out stays, `null` is the default again.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeBody {
-    body_limit: String,
+    #[serde(default)]
+    body_limit: Change<String>,
+    #[serde(default)]
+    inflated_limit: Change<String>,
+    #[serde(default)]
+    rate_limit: Change<String>,
+    #[serde(default)]
+    burst: Change<i64>,
 }
 
 /// What `POST /v1/integrations/{id}/rotate-secret` takes, if it gets a body.
@@ -114,13 +132,22 @@ pub async fn add(
     body: Body<NewBody>,
 ) -> Result<Response, ApiError> {
     caller.require(Role::Admin)?;
-    let body = body_of(body, "`source`, and `id`, `tenant`, `secret`, `body_limit`")?;
+    let body = body_of(
+        body,
+        "text in `source`, and in `id`, `tenant`, `secret`, `body_limit`, `inflated_limit`, \
+         `rate_limit`, and a number in `burst`",
+    )?;
     let new = NewIntegration {
         source: body.source,
         id: body.id,
         tenant: body.tenant,
         secret: body.secret.map(Secret::new),
-        body_limit: body.body_limit,
+        limits: LimitChanges {
+            body_limit: body.body_limit,
+            inflated_limit: body.inflated_limit,
+            rate_limit: body.rate_limit,
+            burst: body.burst,
+        },
     };
     let setup = state.live.current();
     let added = integrations(&caller, &state, &setup).add(new).await?;
@@ -136,10 +163,20 @@ pub async fn change(
     body: Body<ChangeBody>,
 ) -> Answer<IntegrationView> {
     caller.require(Role::Admin)?;
-    let (id, body) = (id(path)?, body_of(body, "`body_limit`")?);
+    let id = id(path)?;
+    let body = body_of(body, CHANGEABLE)?;
+    let changes = LimitChanges {
+        body_limit: body.body_limit,
+        inflated_limit: body.inflated_limit,
+        rate_limit: body.rate_limit,
+        burst: body.burst,
+    };
+    if changes.is_empty() {
+        return Err(wrong_body(CHANGEABLE));
+    }
     let setup = state.live.current();
     let asked = integrations(&caller, &state, &setup);
-    let changed = asked.change(&id, &body.body_limit).await?;
+    let changed = asked.change(&id, &changes).await?;
     in_force(&state).await?;
     Ok(Json(changed))
 }
@@ -173,7 +210,9 @@ pub async fn rotate_secret(
     let id = id(path)?;
     let body: RotateBody = match body.is_empty() {
         true => RotateBody::default(),
-        false => serde_json::from_slice(&body).map_err(|_| wrong_body("`secret`, `overlap`"))?,
+        false => {
+            serde_json::from_slice(&body).map_err(|_| wrong_body("text in `secret`, `overlap`"))?
+        }
     };
     let rotation = Rotation {
         secret: body.secret.map(Secret::new),
@@ -269,6 +308,6 @@ fn body_of<T>(body: Body<T>, fields: &str) -> Result<T, ApiError> {
 /// Not what the parser says, which may show the secret.
 fn wrong_body(fields: &str) -> ApiError {
     ApiError::BadRequest(format!(
-        "the body must be one JSON object with nothing but text in {fields}"
+        "the body must be one JSON object with nothing but {fields}"
     ))
 }

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::limits::{DEFAULTS, LimitChanges};
 use super::view::{IntegrationView, SecretView, Views};
 use super::{Problem, SecretState, opened, other_key, sealer_for, source_named};
 use crate::config::{self, Config};
@@ -15,15 +16,17 @@ use crate::model::secret::Secret;
 use crate::model::source::Source;
 use crate::model::time::TimestampMs;
 use crate::sources;
-use crate::store::Store;
 use crate::store::integrations::{INTEGRATIONS_MAX, Refused, StoredIntegration};
 use crate::store::sealing::{Owner, Sealer};
 use crate::store::secrets::NewSecret;
+use crate::store::{Store, StoreError};
 
 /// The longest time that an old secret stays live beside a new one: 90 days.
 pub const OVERLAP_MS_MAX: i64 = 90 * 86_400_000;
 /// The longest secret in bytes.
 pub const SECRET_BYTES_MAX: usize = 4096;
+/// How often a change is tried again because another one came between.
+const CHANGE_TRIES_MAX: u32 = 8;
 /// Whose an integration is where nobody says.
 const TENANT: &str = "default";
 
@@ -38,8 +41,8 @@ pub struct NewIntegration {
     pub tenant: Option<String>,
     /// Its signing secret; made up for the sources that let us choose.
     pub secret: Option<Secret>,
-    /// The largest body, as `25MiB`.
-    pub body_limit: Option<String>,
+    /// What it may send; the defaults where they are left out.
+    pub limits: LimitChanges,
 }
 
 /// A secret that is to be added.
@@ -117,7 +120,7 @@ impl Integrations<'_> {
         let tenant = self.owner(new.tenant)?;
         named("id", &id)?;
         named("tenant", &tenant)?;
-        let body_bytes_max = body_bytes_max(new.body_limit.as_deref())?;
+        let limits = new.limits.applied(DEFAULTS)?;
         if let Some(declared) = self.declared(&id) {
             return Err(match self.may_see(&declared.tenant) {
                 true => in_file(&id, "an integration of this id is declared there"),
@@ -137,7 +140,7 @@ impl Integrations<'_> {
             id: id.clone(),
             tenant: tenant.clone(),
             source: source.to_string(),
-            body_bytes_max,
+            limits,
             created_at: self.now,
         };
         let added = self.store.add_integration(integration, sealed).await?;
@@ -149,19 +152,27 @@ impl Integrations<'_> {
         })
     }
 
-    /// Changes the largest body of an integration of the store.
+    /// Changes the limits of an integration of the store: all that are named, or none.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub async fn change(&self, id: &str, body_limit: &str) -> Result<IntegrationView, Problem> {
-        let body_bytes_max = body_bytes_max(Some(body_limit))?;
-        let of_store = self.of_store(id).await?;
-        let changed = self
-            .store
-            .change_integration(of_store.tenant, id.to_owned(), body_bytes_max)
-            .await?;
-        changed.map_err(|_| Problem::NotFound)?;
-        self.show(id).await
+    pub async fn change(
+        &self,
+        id: &str,
+        changes: &LimitChanges,
+    ) -> Result<IntegrationView, Problem> {
+        for _ in 0..CHANGE_TRIES_MAX {
+            let of_store = self.of_store(id).await?;
+            let stored = self.store.stored_integration(id.to_owned()).await?;
+            let stored = stored.filter(|it| it.tenant == of_store.tenant);
+            let stored = stored.ok_or(Problem::NotFound)?;
+            let limits = changes.applied(stored.limits)?;
+            // Refused where another change came between.
+            if let Ok(()) = self.store.change_integration(stored, limits).await? {
+                return self.show(id).await;
+            }
+        }
+        Err(StoreError::Busy.into())
     }
 
     /// Removes an integration of the store and its secrets. Its events stay.
@@ -355,10 +366,6 @@ fn secret_of(view: &IntegrationView, id: SecretId) -> Option<&SecretView> {
 
 fn named(what: &str, text: &str) -> Result<(), Problem> {
     config::check_name(text).map_err(|it| Problem::Invalid(format!("{what}: {it}")))
-}
-
-fn body_bytes_max(text: Option<&str>) -> Result<usize, Problem> {
-    config::body_limit(text).map_err(|it| Problem::Invalid(format!("body_limit: {it}")))
 }
 
 /// The secret that was given, if its source's scheme can use it, or a new one.

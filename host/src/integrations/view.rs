@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Problem, opened, sealer_for, served, source_named};
+use super::{Problem, limits, opened, sealer_for, served, source_named};
 use crate::config::Config;
 use crate::model::id::SecretId;
 use crate::model::integration::{Integration, Origin};
+use crate::model::rate::RateLimit;
 use crate::model::source::Source;
 use crate::model::time::TimestampMs;
 use crate::store::Store;
@@ -29,6 +30,12 @@ pub struct IntegrationView {
     pub url: String,
     /// The largest body in bytes.
     pub body_bytes_max: usize,
+    /// The most that a gzip body may inflate to, in bytes.
+    pub inflated_bytes_max: usize,
+    /// How many deliveries are taken, as `100/s`; every one where `None`.
+    pub rate_limit: Option<String>,
+    /// How many of them may come at once after a pause.
+    pub burst: Option<u32>,
     /// When it was added; the file does not say.
     pub created_at: Option<At>,
     /// Why it is not served, if it is not.
@@ -149,6 +156,9 @@ impl<'a> Views<'a> {
             origin: Origin::File,
             url: url(self.config, integration.source.as_str(), &integration.id),
             body_bytes_max: integration.body_bytes_max,
+            inflated_bytes_max: integration.inflated_bytes_max,
+            rate_limit: integration.rate_limit.map(|it| it.rate().to_string()),
+            burst: integration.rate_limit.map(RateLimit::burst),
             created_at: None,
             problem: None,
             secrets,
@@ -156,13 +166,17 @@ impl<'a> Views<'a> {
     }
 
     fn of_store(&self, stored: &StoredIntegration) -> IntegrationView {
+        let rate_limit = limits::rate_limit(&stored.limits);
         IntegrationView {
             integration_id: stored.id.clone(),
             tenant: stored.tenant.clone(),
             source: stored.source.clone(),
             origin: Origin::Store,
             url: url(self.config, &stored.source, &stored.id),
-            body_bytes_max: stored.body_bytes_max,
+            body_bytes_max: stored.limits.body_bytes_max,
+            inflated_bytes_max: limits::inflated_bytes_max(&stored.limits),
+            rate_limit: rate_limit.map(|it| it.rate().to_string()),
+            burst: rate_limit.map(RateLimit::burst),
             created_at: Some(At(stored.created_at)),
             problem: served(self.config, stored).err(),
             secrets: self.secrets(

@@ -1,13 +1,36 @@
 //! How many deliveries a sender may make.
 
+use std::fmt;
+
 use super::time::TimestampMs;
 
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: i64 = 1_000_000;
 
+/// So many deliveries in each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub deliveries: u32,
+    /// In how many milliseconds.
+    pub period_ms: u32,
+}
+
+impl fmt::Display for Rate {
+    /// As the configuration writes it: `100/s`, `600/m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.period_ms {
+            1_000 => write!(f, "{}/s", self.deliveries),
+            60_000 => write!(f, "{}/m", self.deliveries),
+            period_ms => write!(f, "{}/{period_ms}ms", self.deliveries),
+        }
+    }
+}
+
 /// The most deliveries of one integration: so many at once, then one each interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
+    rate: Rate,
     /// The time in nanoseconds in which the right to one more delivery grows.
     interval_ns: i64,
     /// Deliveries that may come at once after a pause.
@@ -17,11 +40,26 @@ pub struct RateLimit {
 impl RateLimit {
     /// So many deliveries in each period. The interval is rounded up: never more than that.
     pub fn new(deliveries: u32, period_ms: u32, burst: u32) -> Self {
-        let deliveries = i64::from(deliveries.max(1));
+        let rate = Rate {
+            deliveries: deliveries.max(1),
+            period_ms,
+        };
+        let deliveries = i64::from(rate.deliveries);
         Self {
+            rate,
             interval_ns: (i64::from(period_ms) * NS_PER_MS + deliveries - 1) / deliveries,
             burst: burst.max(1),
         }
+    }
+
+    /// The deliveries that are taken in the long run.
+    pub fn rate(self) -> Rate {
+        self.rate
+    }
+
+    /// The deliveries that may come at once after a pause.
+    pub fn burst(self) -> u32 {
+        self.burst
     }
 
     /// Takes one delivery, or says in how many milliseconds one can be taken.

@@ -9,18 +9,21 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use super::sealing::KeyCheck;
 use super::secrets::{self, NewSecret, StoredSecret};
 use super::{Store, StoreError};
+use crate::model::rate::Rate;
 use crate::model::time::TimestampMs;
 
 /// The most integrations in the store: each is held in memory with its secrets.
 pub const INTEGRATIONS_MAX: u32 = 10_000;
 
 const LIST: &str = "
-SELECT id, tenant, source, body_bytes_max, created_at
+SELECT id, tenant, source, body_bytes_max, inflated_bytes_max, rate_deliveries,
+       rate_period_ms, rate_burst, created_at
   FROM integration
  ORDER BY id";
 
 const FIND: &str = "
-SELECT id, tenant, source, body_bytes_max, created_at
+SELECT id, tenant, source, body_bytes_max, inflated_bytes_max, rate_deliveries,
+       rate_period_ms, rate_burst, created_at
   FROM integration
  WHERE id = :id";
 
@@ -38,11 +41,23 @@ SELECT EXISTS (SELECT 1 FROM integration WHERE id = :id)
 const COUNT: &str = "SELECT count(*) FROM integration";
 
 const INSERT: &str = "
-INSERT INTO integration (id, tenant, source, body_bytes_max, created_at)
-VALUES (:id, :tenant, :source, :body_bytes_max, :created_at)";
+INSERT INTO integration (id, tenant, source, body_bytes_max, inflated_bytes_max,
+                         rate_deliveries, rate_period_ms, rate_burst, created_at)
+VALUES (:id, :tenant, :source, :body_bytes_max, :inflated_bytes_max,
+        :rate_deliveries, :rate_period_ms, :rate_burst, :created_at)";
 
+// Only as the caller knows it: what it did not want to change, another may have changed.
 const CHANGE: &str = "
-UPDATE integration SET body_bytes_max = :body_bytes_max WHERE id = :id AND tenant = :tenant";
+UPDATE integration
+   SET body_bytes_max = :body_bytes_max, inflated_bytes_max = :inflated_bytes_max,
+       rate_deliveries = :rate_deliveries, rate_period_ms = :rate_period_ms,
+       rate_burst = :rate_burst
+ WHERE id = :id AND tenant = :tenant
+   AND body_bytes_max = :was_body_bytes_max
+   AND inflated_bytes_max IS :was_inflated_bytes_max
+   AND rate_deliveries IS :was_rate_deliveries
+   AND rate_period_ms IS :was_rate_period_ms
+   AND rate_burst IS :was_rate_burst";
 
 const REMOVE: &str = "DELETE FROM integration WHERE id = :id AND tenant = :tenant";
 
@@ -61,10 +76,23 @@ pub struct StoredIntegration {
     pub tenant: String,
     /// The kind of sender, by name.
     pub source: String,
-    /// The largest body in bytes.
-    pub body_bytes_max: usize,
+    /// What it may send.
+    pub limits: StoredLimits,
     /// When it was added.
     pub created_at: TimestampMs,
+}
+
+/// What an integration of the store may send. `None` stands for a default, which is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredLimits {
+    /// The largest body in bytes.
+    pub body_bytes_max: usize,
+    /// The most that a compressed body may inflate to, in bytes.
+    pub inflated_bytes_max: Option<usize>,
+    /// How many deliveries are taken.
+    pub rate: Option<Rate>,
+    /// How many of them may come at once after a pause; counts only beside a rate.
+    pub burst: Option<u32>,
 }
 
 /// Everything that the store adds to the configuration's file, as of one moment.
@@ -93,7 +121,7 @@ pub enum Refused {
     LastSecret,
     /// Another master key sealed what is there.
     OtherKey,
-    /// There is no such thing any more.
+    /// There is no such thing any more, or it is not as it was.
     Gone,
 }
 
@@ -147,17 +175,27 @@ impl Store {
         self.write(move |tx| add(tx, &integration, &secret)).await
     }
 
-    /// Changes the largest body of an integration of the store.
+    /// Changes the limits of an integration of the store, if they still are as it `was`.
     pub async fn change_integration(
         &self,
-        tenant: String,
-        id: String,
-        body_bytes_max: usize,
+        was: StoredIntegration,
+        limits: StoredLimits,
     ) -> Changed<()> {
         self.write(move |tx| {
-            let params =
-                named_params! { ":id": id, ":tenant": tenant, ":body_bytes_max": body_bytes_max };
-            let changed = tx.prepare_cached(CHANGE)?.execute(params)?;
+            let changed = tx.prepare_cached(CHANGE)?.execute(named_params! {
+                ":id": was.id,
+                ":tenant": was.tenant,
+                ":body_bytes_max": limits.body_bytes_max,
+                ":inflated_bytes_max": limits.inflated_bytes_max,
+                ":rate_deliveries": limits.rate.map(|it| it.deliveries),
+                ":rate_period_ms": limits.rate.map(|it| it.period_ms),
+                ":rate_burst": limits.burst,
+                ":was_body_bytes_max": was.limits.body_bytes_max,
+                ":was_inflated_bytes_max": was.limits.inflated_bytes_max,
+                ":was_rate_deliveries": was.limits.rate.map(|it| it.deliveries),
+                ":was_rate_period_ms": was.limits.rate.map(|it| it.period_ms),
+                ":was_rate_burst": was.limits.burst,
+            })?;
             done_if(tx, changed == 1)
         })
         .await
@@ -200,7 +238,11 @@ fn add(
         ":id": integration.id,
         ":tenant": integration.tenant,
         ":source": integration.source,
-        ":body_bytes_max": integration.body_bytes_max,
+        ":body_bytes_max": integration.limits.body_bytes_max,
+        ":inflated_bytes_max": integration.limits.inflated_bytes_max,
+        ":rate_deliveries": integration.limits.rate.map(|it| it.deliveries),
+        ":rate_period_ms": integration.limits.rate.map(|it| it.period_ms),
+        ":rate_burst": integration.limits.burst,
         ":created_at": integration.created_at,
     })?;
     done_if(tx, true)
@@ -237,11 +279,23 @@ fn revision(db: &Connection) -> Result<u64, StoreError> {
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredIntegration> {
+    let deliveries: Option<u32> = row.get("rate_deliveries")?;
+    let period_ms: Option<u32> = row.get("rate_period_ms")?;
     Ok(StoredIntegration {
         id: row.get("id")?,
         tenant: row.get("tenant")?,
         source: row.get("source")?,
-        body_bytes_max: row.get("body_bytes_max")?,
+        limits: StoredLimits {
+            body_bytes_max: row.get("body_bytes_max")?,
+            inflated_bytes_max: row.get("inflated_bytes_max")?,
+            rate: deliveries
+                .zip(period_ms)
+                .map(|(deliveries, period_ms)| Rate {
+                    deliveries,
+                    period_ms,
+                }),
+            burst: row.get("rate_burst")?,
+        },
         created_at: row.get("created_at")?,
     })
 }
