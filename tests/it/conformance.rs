@@ -4,6 +4,7 @@
 //! tenant, an integration and a policy of its own, so that one host tries all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,6 +13,13 @@ use triage_tests::{Delivery, Folder, Host, binary, config};
 
 /// Every folder of `plugins/`, with how many of its fixtures a host can try at least.
 const PLUGINS: [(&str, usize); 2] = [("incident-desk", 20), ("payments", 15)];
+
+/// The policy of `incident-desk` in other languages: folders of `guests/`.
+const GUESTS: [&str; 3] = ["go", "javascript", "python"];
+
+/// Names of guests that must have been built, separated by white space. Set in CI, where their
+/// toolchains were installed before; elsewhere those that are missing are only named.
+const EXPECTED_GUESTS: &str = "TRIAGE_EXPECT_GUESTS";
 
 struct Case {
     name: String,
@@ -66,9 +74,9 @@ fn case(path: &Path) -> Option<Case> {
     })
 }
 
-/// TOML of a case's integration and policy.
-fn sections(plugin: &str, case: &Case) -> String {
-    let (name, source) = (&case.name, &case.source);
+/// TOML of a case's integration and policy, both of this name.
+fn sections(plugin: &str, name: &str, case: &Case) -> String {
+    let source = &case.source;
     let tenant = format!("tenant = \"{name}\"");
     let settings: toml::Table = serde_json::from_value(case.settings.clone()).unwrap();
     let settings = toml::to_string(&toml::Table::from_iter([(
@@ -80,12 +88,14 @@ fn sections(plugin: &str, case: &Case) -> String {
     let named: Vec<String> = destinations(case).into_keys().collect();
     let grants = format!("[policy.grants]\ndestinations = {named:?}\n");
     let triggers = format!("[\"{}\"]", case.event_type);
+    // Guests with a whole interpreter in them need more than the defaults.
+    let limits = "[policy.limits]\ncpu_ms = 2000\nmemory_mb = 128\n";
     config::integration(name, source, &tenant)
         + &config::policy(
             name,
             plugin,
             &triggers,
-            &format!("{tenant}\n{settings}\n{grants}"),
+            &format!("{tenant}\n{settings}\n{grants}\n{limits}"),
         )
 }
 
@@ -111,10 +121,9 @@ fn destination(name: &str, kind: &str) -> String {
     }
 }
 
-fn delivery(case: &Case) -> Delivery {
+fn delivery(name: &str, case: &Case) -> Delivery {
     let event = case.event_type.split_once('.').unwrap().1;
-    let mut delivery =
-        Delivery::new(&case.source, event, &case.name, case.body.clone()).to(&case.name);
+    let mut delivery = Delivery::new(&case.source, event, &case.name, case.body.clone()).to(name);
     let signed: BTreeSet<String> = delivery
         .headers
         .iter()
@@ -194,7 +203,7 @@ fn every_bundled_plugin_decides_in_the_host_what_its_fixtures_say() {
         all += &config::plugin(plugin, &binary::component(plugin));
         for case in cases(plugin) {
             named.extend(destinations(&case));
-            all += &sections(plugin, &case);
+            all += &sections(plugin, &case.name, &case);
         }
     }
     all.extend(named.iter().map(|(name, kind)| destination(name, kind)));
@@ -206,11 +215,71 @@ fn every_bundled_plugin_decides_in_the_host_what_its_fixtures_say() {
             "{plugin} has {} fixtures",
             cases.len()
         );
-        let answers: Vec<Value> = cases.iter().map(|it| host.accept(&delivery(it))).collect();
+        let answers: Vec<Value> = cases
+            .iter()
+            .map(|it| host.accept(&delivery(&it.name, it)))
+            .collect();
         for (case, answer) in cases.iter().zip(&answers) {
             let run = host.finished(answer);
             assert_eq!(run["event_type"], case.event_type, "{plugin} {}", case.name);
             assert_eq!(told(&run), case.expected, "{plugin} {}", case.name);
+        }
+    }
+}
+
+/// Says something even where the tests' output is kept back.
+fn announce(text: &str) {
+    writeln!(std::io::stderr(), "{text}").unwrap();
+}
+
+#[test]
+fn every_guest_has_a_folder_and_every_folder_a_guest() {
+    let entries = std::fs::read_dir(binary::root().join("guests")).unwrap();
+    let folders: BTreeSet<String> = entries
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(folders, GUESTS.map(str::to_owned).into());
+}
+
+#[test]
+fn every_guest_of_another_language_decides_byte_for_byte_like_the_one_in_rust() {
+    let built = GUESTS.map(|it| binary::guest(it).map(|component| (it, component)));
+    let built: Vec<_> = built.into_iter().flatten().collect();
+    let names: Vec<&str> = built.iter().map(|(name, _)| *name).collect();
+    let missing = GUESTS.iter().filter(|it| !names.contains(it));
+    let missing: Vec<_> = missing.collect();
+    announce(&format!(
+        "guests compared with the one in Rust: {names:?}; not built here: {missing:?} (`cargo xtask guests`)"
+    ));
+    let expected = std::env::var(EXPECTED_GUESTS).unwrap_or_default();
+    for name in expected.split_whitespace() {
+        assert!(names.contains(&name), "{name} was expected and not built");
+    }
+    let mut plugins = vec![("rust", binary::component("incident-desk"))];
+    plugins.extend(built);
+    let cases = cases("incident-desk");
+    let mut all = String::new();
+    let mut named = BTreeMap::new();
+    for (language, component) in &plugins {
+        all += &config::plugin(language, component);
+        for case in &cases {
+            named.extend(destinations(case));
+            all += &sections(language, &format!("{language}-{}", case.name), case);
+        }
+    }
+    all.extend(named.iter().map(|(name, kind)| destination(name, kind)));
+    let host = Host::start_with(&all);
+    for case in &cases {
+        let runs: Vec<Value> = plugins
+            .iter()
+            .map(|(language, _)| delivery(&format!("{language}-{}", case.name), case))
+            .map(|it| host.accept(&it))
+            .collect();
+        let runs: Vec<Value> = runs.iter().map(|it| host.finished(it)).collect();
+        for ((language, _), run) in plugins.iter().zip(&runs) {
+            assert_eq!(told(run), case.expected, "{language} {}", case.name);
+            let decisions = (run["decision"].to_string(), runs[0]["decision"].to_string());
+            assert_eq!(decisions.0, decisions.1, "{language} {}", case.name);
         }
     }
 }

@@ -27,13 +27,9 @@ pub fn root() -> &'static Path {
 /// place a missing one is built.
 pub fn component(plugin: &str) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
-    let given = std::env::var_os("TRIAGE_PLUGINS").map(PathBuf::from);
-    let folder = given
-        .clone()
-        .unwrap_or_else(|| profile_folder().with_file_name("triage-plugins"));
-    let path = folder.join(format!("{}.wasm", plugin.replace('-', "_")));
+    let path = place(plugin);
     let _one_at_a_time = BUILDING.lock();
-    if given.is_none() && !path.exists() {
+    if std::env::var_os("TRIAGE_PLUGINS").is_none() && !path.exists() {
         build(&root().join("plugins").join(plugin), &path);
     }
     assert!(
@@ -42,6 +38,18 @@ pub fn component(plugin: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The component of the incident policy in another language, where `cargo xtask guests` could build it.
+pub fn guest(language: &str) -> Option<PathBuf> {
+    Some(place(&format!("incident-desk-{language}"))).filter(|it| it.is_file())
+}
+
+fn place(plugin: &str) -> PathBuf {
+    let given = std::env::var_os("TRIAGE_PLUGINS").map(PathBuf::from);
+    given
+        .unwrap_or_else(|| profile_folder().with_file_name("triage-plugins"))
+        .join(format!("{}.wasm", plugin.replace('-', "_")))
 }
 
 /// Builds a plugin's crate, or packs a `.wat` file, with the binary's own command.

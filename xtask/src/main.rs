@@ -1,4 +1,4 @@
-//! Project chores: `cargo xtask demo | test | bench | plugins | bindings`.
+//! Project chores: `cargo xtask demo | test | bench | plugins | guests | bindings`.
 //!
 //! It drives the real binary from outside and needs nothing but a Rust toolchain
 //! and the package registries.
@@ -7,6 +7,7 @@ mod bench;
 mod bindings;
 mod command;
 mod demo;
+mod guests;
 mod plugins;
 mod test;
 
@@ -43,6 +44,8 @@ enum Chore {
     },
     /// Build the bundled plugins.
     Plugins,
+    /// Install the toolchains of other languages into `target/guests`, and build the incident policy with each.
+    Guests,
     /// Make the Rust bindings of the plugin SDK anew from `wit/`.
     Bindings {
         /// Only say whether they are up to date.
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<()> {
             events,
         } => bench::run(which, quick, events),
         Chore::Plugins => plugins::build(&command::build_host()?).map(drop),
+        Chore::Guests => guests::run(),
         Chore::Bindings { check } => bindings::run(check),
     }
 }

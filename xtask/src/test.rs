@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{bindings, command, plugins};
+use crate::{bindings, command, guests, plugins};
 
 /// Runs every check, the quick ones first.
 pub fn run() -> anyhow::Result<()> {
@@ -16,6 +16,7 @@ pub fn run() -> anyhow::Result<()> {
     bindings::run(true)?;
     let triage = command::build_host()?;
     let components = plugins::build(&triage)?;
+    guests::build(&triage, &components)?;
     command::step("tests");
     command::run(
         command::cargo(&["test", "--workspace"])

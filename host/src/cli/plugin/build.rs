@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use super::guest;
 use super::inspect::{self, Export, Imports};
 use super::pack;
 use super::process::{self, Scratch};
@@ -56,7 +57,7 @@ pub struct Built {
     pub toolchain: Option<String>,
 }
 
-/// Builds the crate in a directory, or packs a `.wasm` or `.wat` file, and
+/// Builds the crate or the plugin of another language in a directory, or packs a `.wasm` or `.wat` file, and
 /// writes the component to `out` or to a place beside the other build results.
 pub fn build(
     path: &Path,
@@ -75,10 +76,16 @@ pub fn build(
         return pack_file(path, &out, None);
     }
     let dir = fs::canonicalize(path).with_context(|| path.display().to_string())?;
+    if dir.join(guest::MANIFEST).is_file() {
+        let made = guest::make(&dir, progress)?;
+        let out = out.map_or_else(|| made.component.clone(), Path::to_owned);
+        return pack_file(&made.file, &out, Some(made.how.clone()));
+    }
     if !dir.join("Cargo.toml").is_file() {
         bail!(
-            "{}: no Cargo.toml here; name the plugin crate's directory",
-            path.display()
+            "{}: neither Cargo.toml nor {} here; name the plugin's directory",
+            path.display(),
+            guest::MANIFEST
         );
     }
     let plan = plan(&dir)?;

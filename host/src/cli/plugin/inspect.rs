@@ -158,7 +158,8 @@ fn sort_import(imports: &mut Imports, resolve: &Resolve, key: &WorldKey) {
         imports.needs_grant.push(name);
     } else {
         let name = resolve.name_world_key(key);
-        match name.starts_with("wasi:") {
+        // The host never has wasi:http, which would go around the policy's grants.
+        match name.starts_with("wasi:") && !name.starts_with("wasi:http/") {
             true => imports.wasi.push(name),
             false => imports.unknown.push(name),
         }

@@ -5,6 +5,7 @@
 
 pub mod build;
 mod core_module;
+pub mod guest;
 pub mod inspect;
 pub mod pack;
 mod process;
@@ -24,9 +25,10 @@ use serde::Serialize;
 /// What can be done with a plugin on the author's own machine.
 #[derive(Debug, clap::Subcommand)]
 pub enum PluginCommand {
-    /// Build a crate, or pack a .wasm or .wat file, into a component.
+    /// Build a plugin's directory, or pack a .wasm or .wat file, into a component.
     Build {
-        /// The plugin crate's directory, or a .wasm or .wat file.
+        /// A directory with Cargo.toml (Rust) or triage-plugin.toml (JavaScript, Python, Go), or a .wasm or
+        /// .wat file.
         #[arg(default_value = ".")]
         path: PathBuf,
         /// Where to write the component. For a crate: beside its build results;

@@ -283,7 +283,7 @@ fn a_directory_without_a_crate_is_named() {
     };
     let error = run(build, false, &mut Vec::new()).unwrap_err();
     let expected = format!(
-        "{}: no Cargo.toml here; name the plugin crate's directory",
+        "{}: neither Cargo.toml nor triage-plugin.toml here; name the plugin's directory",
         dir.path().display()
     );
     assert_eq!(error.to_string(), expected);
