@@ -229,7 +229,8 @@ fn every_bundled_plugin_decides_in_the_host_what_its_fixtures_say() {
 
 /// Says something even where the tests' output is kept back.
 fn announce(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    let mut stderr = std::io::stderr().lock();
+    writeln!(stderr, "{text}").unwrap();
 }
 
 #[test]
