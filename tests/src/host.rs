@@ -19,7 +19,7 @@ use crate::wait::wait_until;
 use crate::{Delivery, config};
 
 /// How long a start may take: plugins are compiled.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a host may live that is to end by itself.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop may take: the host's own bounds for open requests and claimed work.

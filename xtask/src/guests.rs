@@ -30,9 +30,16 @@ enum Package {
     Pip(&'static str),
     /// A package of npm.
     Npm(&'static str),
+    /// Packages of Debian, which only root can install.
+    Apt(&'static str),
 }
 
-const TOOLCHAINS: [Toolchain; 3] = [
+const TOOLCHAINS: [Toolchain; 4] = [
+    Toolchain {
+        language: "c",
+        program: "clang-19",
+        package: Package::Apt("clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32"),
+    },
     Toolchain {
         language: "go",
         program: "go",
@@ -103,6 +110,9 @@ impl Toolchain {
     }
 
     fn install(&self) -> anyhow::Result<String> {
+        if let Package::Apt(packages) = self.package {
+            return install_from_debian(packages);
+        }
         if self.folder().join("complete").exists() {
             return Ok(format!("{} is installed", self.package.name()));
         }
@@ -128,6 +138,7 @@ impl Toolchain {
                     .arg(&folder)
                     .arg(package),
             )?,
+            Package::Apt(_) => (),
         }
         std::fs::write(folder.join("complete"), "")?;
         let (package, folder) = (self.package.name(), folder.display());
@@ -144,7 +155,7 @@ impl Toolchain {
 impl Package {
     fn name(&self) -> &'static str {
         match self {
-            Self::Pip(name) | Self::Npm(name) => name,
+            Self::Pip(name) | Self::Npm(name) | Self::Apt(name) => name,
         }
     }
 
@@ -152,14 +163,37 @@ impl Package {
         match self {
             Self::Pip(_) => "bin",
             Self::Npm(_) => "node_modules/.bin",
+            // These go where the system's programs are.
+            Self::Apt(_) => "",
         }
     }
+}
+
+fn install_from_debian(packages: &str) -> anyhow::Result<String> {
+    let names: Vec<&str> = packages.split(' ').collect();
+    let mut question = Command::new("dpkg-query");
+    question.args(["--show", "--showformat=${db:Status-Status}\n"]);
+    let answer = question.args(&names).output().context("no dpkg here")?;
+    let installed = String::from_utf8_lossy(&answer.stdout);
+    if installed.lines().filter(|it| *it == "installed").count() == names.len() {
+        return Ok(format!("{packages} are installed"));
+    }
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+        apt
+    };
+    step(apt().arg("update"))?;
+    let install = ["install", "--yes", "--no-install-recommends"];
+    step(apt().args(install).args(&names)).context("is this root?")?;
+    Ok(format!("{packages} were installed"))
 }
 
 /// `PATH` with the folders of our toolchains before it.
 fn search_path() -> anyhow::Result<OsString> {
     let ours = TOOLCHAINS
         .iter()
+        .filter(|it| !matches!(it.package, Package::Apt(_)))
         .map(|it| it.folder().join(it.package.programs()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all: Vec<PathBuf> = ours.chain(std::env::split_paths(&path)).collect();

