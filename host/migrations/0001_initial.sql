@@ -87,7 +87,7 @@ CREATE TABLE run (
     host_errors      INTEGER NOT NULL DEFAULT 0,
     breaches         INTEGER NOT NULL DEFAULT 0,
     first_attempt_at INTEGER,
-    outcome          TEXT CHECK (outcome IN ('ignored', 'noted', 'acted', 'dropped')),
+    outcome          TEXT CHECK (outcome IN ('ignored', 'noted', 'acted', 'routed', 'dropped')),
     decision         TEXT,
     dead_reason      TEXT,
     CHECK ((state = 'queued')  = (run_after   IS NOT NULL)),

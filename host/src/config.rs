@@ -5,6 +5,7 @@
 //! policy is not checked here but by `registry`, which loads it.
 
 mod destinations;
+mod on_failure;
 mod order;
 mod policies;
 mod problem;

@@ -40,6 +40,13 @@ pub struct Attempt {
 pub enum Transition {
     /// The run is over, with a decision.
     Complete(Completion),
+    /// The run is over, with the decision that the policy declares as its default route.
+    Route {
+        /// Why the plugins did not decide, for a person.
+        reason: String,
+        /// Whether a plugin broke a rule.
+        breach: bool,
+    },
     /// It is tried again.
     RetryAt {
         /// Not before this time.
@@ -61,18 +68,22 @@ pub enum Transition {
 /// Decides what happens to a run after one attempt.
 pub fn after_attempt(
     retry: &RetryPolicy,
-    on_failure: OnFailure,
+    on_failure: &OnFailure,
     attempt: Attempt,
     outcome: &Outcome,
 ) -> Transition {
     let again = |not_before_ms: i64, breach: bool| {
         let delay_ms = backoff_ms(retry, attempt.number, attempt.jitter).max(not_before_ms);
-        match exhausted(retry, attempt, delay_ms) {
-            Some(why) => Transition::Dead {
+        match (exhausted(retry, attempt, delay_ms), on_failure) {
+            (Some(why), OnFailure::DefaultRoute(_)) if breach => Transition::Route {
                 reason: given_up(outcome, &why),
                 breach,
             },
-            None => Transition::RetryAt {
+            (Some(why), _) => Transition::Dead {
+                reason: given_up(outcome, &why),
+                breach,
+            },
+            (None, _) => Transition::RetryAt {
                 at: attempt.now + delay_ms,
                 breach,
                 host_error: false,
@@ -94,6 +105,10 @@ pub fn after_attempt(
             OnFailure::Retry => again(0, true),
             OnFailure::DeadLetter => Transition::Dead {
                 reason: given_up(outcome, "on_failure is dead-letter"),
+                breach: true,
+            },
+            OnFailure::DefaultRoute(_) => Transition::Route {
+                reason: given_up(outcome, "on_failure is default-route"),
                 breach: true,
             },
         },

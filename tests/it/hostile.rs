@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use serde_json::json;
 use triage_tests::guest::{self, classifier};
+use triage_tests::receiver::{Receiver, Reply};
 use triage_tests::wait::wait_within;
 use triage_tests::{Delivery, Folder, Host, config, wait_until};
 
@@ -112,6 +113,86 @@ fn a_plugin_that_breaks_a_rule_is_stopped_named_and_given_up() {
     host.accept(&Delivery::incident("good-2"));
     host.wait_until_idle();
     assert_eq!(host.list("/v1/tickets").len(), 2);
+}
+
+#[test]
+fn what_a_plugin_cannot_decide_takes_the_policys_default_route() {
+    let receiver = Receiver::start(&[Reply::status(500), Reply::status(200)]);
+    let lines = |destination: &str| {
+        format!(
+            "on_failure = \"default-route\"\n[policy.default_route]\ndestination = \"{destination}\"\n\
+             title = \"Nobody looked at this\"\npriority = \"high\"\n\
+             [policy.grants]\ndestinations = [\"{destination}\"]\n[policy.limits]\ncpu_ms = 20"
+        )
+    };
+    let folder = Folder::new("");
+    let spinner = folder.guest("loop", &classifier(guest::LOOP));
+    let policy = |name: &str, to: &str| {
+        format!(
+            "[[policy]]\nname = \"{name}\"\ntriggers = [\"standard.loop.*\"]\nclassifier = \"loop\"\n{}\n",
+            lines(to)
+        )
+    };
+    folder.configure(
+        &[
+            "[egress]\nallow = [\"127.0.0.1\"]\n".to_owned(),
+            config::integrations(),
+            config::plugin("loop", &spinner),
+            "[destinations.desk]\nkind = \"ticket\"\n".to_owned(),
+            config::webhook("oncall", &receiver.url(), ""),
+            policy("to-desk", "desk"),
+            policy("to-oncall", "oncall"),
+        ]
+        .concat(),
+    );
+    let host = Host::start_in(folder);
+    let answer = host.accept(&Delivery::standard("loop.x", "routed-1", "x"));
+    for run_id in answer["run_ids"].as_array().unwrap() {
+        let run = host.finished_run(run_id.as_str().unwrap());
+        let cause = "cpu limit: computed for more than 20 ms; on_failure is default-route";
+        assert_eq!(
+            run["decision"]["classification"],
+            json!({
+                "priority": "high",
+                "category": "untriaged",
+                "labels": ["default-route"],
+                "confidence_percent": 0,
+                "reason": format!("decided by the host: the policy's plugins did not decide ({cause})"),
+            }),
+            "{run}"
+        );
+        assert_eq!(
+            (
+                &run["state"],
+                &run["outcome"],
+                run["attempts"].as_array().unwrap().len()
+            ),
+            (&json!("completed"), &json!("routed"), 2),
+        );
+        let policy = run["policy"].as_str().unwrap();
+        assert_eq!(
+            run["actions"][0]["idempotency_key"],
+            format!("routed-1:{policy}:default-route")
+        );
+    }
+    host.wait_until_idle();
+    let ticket = &host.list("/v1/tickets")[0];
+    assert_eq!(
+        (&ticket["title"], &ticket["priority"]),
+        (&json!("Nobody looked at this"), &json!("high"))
+    );
+    // Refused once, so it was sent again under the same key.
+    let keys: Vec<String> = receiver
+        .wait_for(2)
+        .iter()
+        .map(|it| it.header("idempotency-key").to_owned())
+        .collect();
+    assert_eq!(keys, ["routed-1:to-oncall:default-route"; 2]);
+    for run in host.list("/v1/runs") {
+        let path = format!("/v1/runs/{}", run["run_id"].as_str().unwrap());
+        let receipt = &host.json(&path)["actions"][0]["receipt"];
+        assert!(receipt.is_object(), "{path}: {receipt}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use toml::Table;
 
 use super::problem::Problems;
 use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
-use super::{destinations, order, raw, resolve, values};
-use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, OnFailure, Policy, WALL_MS_MAX};
+use super::{destinations, on_failure, order, raw, resolve, values};
+use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, Policy, WALL_MS_MAX};
 use crate::model::trigger::Trigger;
 
 /// The most policies of one tenant: a delivery can queue a run for each.
@@ -96,7 +96,13 @@ fn policy(setting: &str, raw: RawPolicy, names: &Names, problems: &mut Problems)
     );
     let limits = limits(&at("limits"), raw.limits.unwrap_or_default(), problems);
     let retry = destinations::retry(setting, raw.attempts_max, raw.retry_for, problems);
-    let on_failure = on_failure(&at("on_failure"), raw.on_failure.as_deref(), problems);
+    let on_failure = on_failure::resolve(
+        setting,
+        raw.on_failure.as_deref(),
+        raw.default_route,
+        &grants,
+        problems,
+    );
     Some(Policy {
         name: name?,
         tenant,
@@ -162,26 +168,6 @@ fn plugin(
         );
     }
     Some(name)
-}
-
-fn on_failure(setting: &str, text: Option<&str>, problems: &mut Problems) -> OnFailure {
-    match text {
-        None | Some("retry") => OnFailure::Retry,
-        Some("dead-letter") => OnFailure::DeadLetter,
-        Some("default-route") => {
-            let message =
-                "`default-route` is not supported by this version: use `retry` or `dead-letter`";
-            problems.add(setting, message);
-            OnFailure::default()
-        }
-        Some(other) => {
-            problems.add(
-                setting,
-                format!("`{other}` is neither `retry` nor `dead-letter`"),
-            );
-            OnFailure::default()
-        }
-    }
 }
 
 fn settings(setting: &str, table: Option<Table>, problems: &mut Problems) -> String {

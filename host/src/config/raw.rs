@@ -133,11 +133,21 @@ pub(super) struct RawPolicy {
     pub late: Option<Value>,
     pub stale: Option<Value>,
     pub on_failure: Option<String>,
+    pub default_route: Option<Table>,
     pub attempts_max: Option<i64>,
     pub retry_for: Option<String>,
     pub settings: Option<Table>,
     pub grants: Option<Table>,
     pub limits: Option<Table>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDefaultRoute {
+    pub destination: Option<String>,
+    pub title: Option<String>,
+    pub priority: Option<String>,
+    pub category: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::decision::Priority;
 use crate::model::policy::{Limits, OnFailure, RetryPolicy};
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
@@ -146,7 +147,7 @@ fn every_setting_is_in_the_template() {
         .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": Option<"));
     for (name, _) in fields {
         let later = ["digest"].contains(&name);
-        let section = ["settings", "grants", "limits"].contains(&name);
+        let section = ["default_route", "settings", "grants", "limits"].contains(&name);
         let expected = if name == "tls" {
             "[server.tls]".to_owned()
         } else if section {
@@ -156,6 +157,27 @@ fn every_setting_is_in_the_template() {
         };
         assert_eq!(TEMPLATE.contains(&expected), !later, "{name}");
     }
+}
+
+#[test]
+fn a_default_route_has_what_is_not_named() {
+    let text = "on_failure = \"default-route\"\ndefault_route = { destination = \"desk\" }\n[policy.grants]\ndestinations = [\"desk\"]";
+    let config = good(&policy(text));
+    let OnFailure::DefaultRoute(route) = &config.policies[0].on_failure else {
+        panic!("{:?}", config.policies[0].on_failure);
+    };
+    assert_eq!(
+        (
+            route.title.as_str(),
+            route.priority,
+            route.category.as_str()
+        ),
+        (
+            "An event could not be triaged",
+            Priority::Normal,
+            "untriaged"
+        )
+    );
 }
 
 #[test]

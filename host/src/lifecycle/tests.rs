@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::decision::Classification;
 use crate::model::outcome::Breach;
+use crate::model::policy::DefaultRoute;
 
 const RETRY: RetryPolicy = RetryPolicy {
     attempts_max: 8,
@@ -28,7 +29,7 @@ fn trap() -> Outcome {
 #[track_caller]
 fn check(outcome: &Outcome, attempt: Attempt, on_failure: OnFailure, expected: &Transition) {
     assert_eq!(
-        &after_attempt(&RETRY, on_failure, attempt, outcome),
+        &after_attempt(&RETRY, &on_failure, attempt, outcome),
         expected
     );
 }
@@ -107,6 +108,45 @@ fn a_second_breach_follows_on_failure() {
     check(&trap(), attempt(2, 1), OnFailure::Retry, &expected);
 }
 
+fn route() -> OnFailure {
+    OnFailure::DefaultRoute(DefaultRoute {
+        destination: "desk".to_owned(),
+        title: "Not triaged".to_owned(),
+        priority: Priority::High,
+        category: "untriaged".to_owned(),
+    })
+}
+
+#[test]
+fn the_default_route_is_taken_at_the_second_breach_or_where_no_attempt_is_left() {
+    let taken = |why: &str| Transition::Route {
+        reason: format!("trap: unreachable; {why}"),
+        breach: true,
+    };
+    check(
+        &trap(),
+        attempt(2, 1),
+        route(),
+        &taken("on_failure is default-route"),
+    );
+    check(
+        &trap(),
+        attempt(8, 0),
+        route(),
+        &taken("given up after 8 attempts"),
+    );
+}
+
+#[test]
+fn what_a_plugin_refuses_is_not_routed() {
+    let outcome = Outcome::Refused(Refusal::Other("no".to_owned()));
+    let expected = Transition::Dead {
+        reason: "failure: no; given up after 8 attempts".to_owned(),
+        breach: false,
+    };
+    check(&outcome, attempt(8, 0), route(), &expected);
+}
+
 #[test]
 fn an_error_of_the_host_uses_no_attempt() {
     let expected = Transition::RetryAt {
@@ -163,18 +203,22 @@ proptest! {
         first_at in 0_i64..1_000_000,
         elapsed in 0_i64..1_000_000,
         jitter in 0.0_f64..1.0,
-        dead_letter: bool,
+        on_failure in prop::sample::select(vec![OnFailure::Retry, OnFailure::DeadLetter, route()]),
     ) {
-        let on_failure = if dead_letter { OnFailure::DeadLetter } else { OnFailure::Retry };
         let now = first_at + elapsed;
         let attempt = Attempt { number, host_errors: 0, breaches, first_at, now, jitter };
-        match after_attempt(&RETRY, on_failure, attempt, &trap()) {
+        match after_attempt(&RETRY, &on_failure, attempt, &trap()) {
             Transition::RetryAt { at, breach, host_error } => {
                 prop_assert!(number < RETRY.attempts_max);
                 prop_assert!(now < at && at - first_at <= RETRY.elapsed_ms_max);
                 prop_assert!(breach && !host_error);
             }
-            Transition::Dead { breach, .. } => prop_assert!(breach),
+            Transition::Dead { breach, .. } => {
+                prop_assert!(breach && !matches!(on_failure, OnFailure::DefaultRoute(_)));
+            }
+            Transition::Route { breach, .. } => {
+                prop_assert!(breach && matches!(on_failure, OnFailure::DefaultRoute(_)));
+            }
             Transition::Complete(_) => prop_assert!(false, "a trap completes nothing"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::decision::Priority;
 use super::pointer::JsonPointer;
 use super::trigger::Trigger;
 
@@ -168,11 +169,26 @@ impl Default for RetryPolicy {
 }
 
 /// What happens to a run when a plugin broke a rule on two attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// Go on with the usual retries, then dead.
     #[default]
     Retry,
     /// Dead at once.
     DeadLetter,
+    /// The host decides in the plugins' place, as the policy declares.
+    DefaultRoute(DefaultRoute),
+}
+
+/// What the host decides where a policy's plugins cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// Where it goes: one of the policy's grants.
+    pub destination: String,
+    /// One line for people.
+    pub title: String,
+    /// How much it matters; never [`Priority::Ignore`].
+    pub priority: Priority,
+    /// The category of its classification.
+    pub category: String,
 }

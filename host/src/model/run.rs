@@ -165,6 +165,8 @@ pub enum Completion {
     Noted,
     /// Decided, with actions.
     Acted,
+    /// The host took the policy's default route, because the plugins did not decide.
+    Routed,
 }
 
 impl Completion {
@@ -174,6 +176,7 @@ impl Completion {
             Self::Ignored => "ignored",
             Self::Noted => "noted",
             Self::Acted => "acted",
+            Self::Routed => "routed",
         }
     }
 }

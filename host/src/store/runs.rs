@@ -7,9 +7,10 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use super::{Store, StoreError, content, order, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
+use crate::model::decision::Decision;
 use crate::model::id::RunId;
 use crate::model::outcome::Outcome;
-use crate::model::run::{ClaimedEvent, ClaimedRun, Evaluation};
+use crate::model::run::{ClaimedEvent, ClaimedRun, Completion, Evaluation};
 use crate::model::time::TimestampMs;
 
 const CLAIM_DUE: &str = "
@@ -44,7 +45,8 @@ VALUES (:run_seq, :number, :started_at, :finished_at, :class, :error,
 // rescued meanwhile belongs to another attempt.
 const COMPLETE: &str = "
 UPDATE run
-   SET state = 'completed', lease_until = NULL, finished_at = :now, outcome = :outcome, decision = :decision
+   SET state = 'completed', lease_until = NULL, finished_at = :now, outcome = :outcome, decision = :decision,
+       breaches = breaches + :breaches
  WHERE seq = :seq AND state = 'running' AND attempt = :attempt";
 
 const BURY: &str = "
@@ -94,6 +96,8 @@ pub struct FinishedAttempt {
     pub evaluation: Evaluation,
     /// What happens next.
     pub transition: Transition,
+    /// What the host decided, where the policy's default route is taken.
+    pub routed: Option<Decision>,
     /// The decision's actions.
     pub actions: Vec<NewAction>,
 }
@@ -250,23 +254,21 @@ fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), Sto
     Ok(())
 }
 
+const UNDECIDED: StoreError = StoreError::Malformed("attempt: completed without a decision");
+
 /// Moves the run to its next state; says whether the attempt's claim still stood.
 fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreError> {
     let (seq, attempt, now) = (finished.run_seq, finished.attempt, finished.finished_at);
     let changed = match &finished.transition {
         Transition::Complete(completion) => {
             let Outcome::Decided(decision) = &finished.evaluation.outcome else {
-                return Err(StoreError::Malformed(
-                    "attempt: completed without a decision",
-                ));
+                return Err(UNDECIDED);
             };
-            tx.prepare_cached(COMPLETE)?.execute(named_params! {
-                ":seq": seq,
-                ":attempt": attempt,
-                ":now": now,
-                ":outcome": completion.as_str(),
-                ":decision": row::to_json(decision)?,
-            })?
+            complete(tx, finished, *completion, decision, false)?
+        }
+        Transition::Route { breach, .. } => {
+            let decision = finished.routed.as_ref().ok_or(UNDECIDED)?;
+            complete(tx, finished, Completion::Routed, decision, *breach)?
         }
         Transition::Dead { reason, breach } => tx.prepare_cached(BURY)?.execute(named_params! {
             ":seq": seq,
@@ -288,4 +290,21 @@ fn move_run(tx: &Connection, finished: &FinishedAttempt) -> Result<bool, StoreEr
         })?,
     };
     Ok(changed == 1)
+}
+
+fn complete(
+    tx: &Connection,
+    finished: &FinishedAttempt,
+    completion: Completion,
+    decision: &Decision,
+    breach: bool,
+) -> Result<usize, StoreError> {
+    Ok(tx.prepare_cached(COMPLETE)?.execute(named_params! {
+        ":seq": finished.run_seq,
+        ":attempt": finished.attempt,
+        ":now": finished.finished_at,
+        ":outcome": completion.as_str(),
+        ":decision": row::to_json(decision)?,
+        ":breaches": breach,
+    })?)
 }

@@ -76,7 +76,7 @@ pub enum What {
     Attempt(AttemptView),
     /// The run was decided.
     Decision {
-        /// `ignored`, `noted` or `acted`.
+        /// `ignored`, `noted`, `acted` or `routed`.
         outcome: Option<String>,
         /// Classification and plan.
         #[serde(flatten)]

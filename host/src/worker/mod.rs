@@ -6,6 +6,8 @@
 
 mod attempt;
 pub mod check;
+mod route;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::fail_point::{self, Point};
-use crate::lifecycle::{self, Attempt};
 use crate::live::Live;
-use crate::model::policy::{OnFailure, RetryPolicy, WALL_MS_MAX};
+use crate::model::policy::WALL_MS_MAX;
 use crate::model::run::ClaimedRun;
 use crate::sandbox::{INSTANCES_MAX, Sandbox};
 use crate::store::Store;
@@ -166,19 +167,7 @@ impl Worker {
         drop(permit);
         fail_point::reach(Point::RunEvaluated);
         let finished_at = self.0.clock.now();
-        let policy = setup.config.policy(&run.policy);
-        let retry = policy.map_or_else(RetryPolicy::default, |it| it.retry);
-        let on_failure = policy.map_or(OnFailure::Retry, |it| it.on_failure);
-        let attempt = Attempt {
-            number: run.attempt.saturating_sub(run.host_errors),
-            host_errors: run.host_errors,
-            breaches: run.breaches,
-            first_at: run.first_attempt_at,
-            now: finished_at,
-            jitter: rand::random(),
-        };
-        let transition =
-            lifecycle::after_attempt(&retry, on_failure, attempt, &decided.evaluation.outcome);
+        let settled = settle::settle(&setup, &run, decided, finished_at, rand::random());
         self.commit(FinishedAttempt {
             run_seq: run.seq,
             tenant: run.event.tenant,
@@ -186,9 +175,10 @@ impl Worker {
             attempt: run.attempt,
             started_at,
             finished_at,
-            evaluation: decided.evaluation,
-            transition,
-            actions: decided.actions,
+            evaluation: settled.evaluation,
+            transition: settled.transition,
+            routed: settled.routed,
+            actions: settled.actions,
         })
         .await;
     }

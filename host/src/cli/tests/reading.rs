@@ -150,6 +150,7 @@ async fn attempt(
         finished_at: at + 12,
         evaluation: evaluation(outcome),
         transition,
+        routed: None,
         actions,
     };
     store.finish_attempt(Arc::new(finished)).await.unwrap();

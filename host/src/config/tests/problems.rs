@@ -22,7 +22,7 @@ fn all_problems_are_found_at_once() {
     "#), @r#"
     server.database: invalid type: integer `5`, expected a string
     server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `tls`
-    policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
+    policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `default_route`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
     servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
     integration[0].id: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
@@ -241,7 +241,7 @@ fn policies_are_checked() {
     assert_snapshot!(problems(&policy("triager = \"payments\"\non_failure = \"ignore\"\n[policy.grants]\ndestinations = [\"desk\", \"oncall\"]")), @"
     policy.incidents.triager: no plugin `payments`: declare [plugins.payments] (known: `incidents`)
     policy.incidents.grants.destinations[1]: no destination `oncall`: declare [destinations.oncall] (known: `desk`)
-    policy.incidents.on_failure: `ignore` is neither `retry` nor `dead-letter`
+    policy.incidents.on_failure: `ignore` is none of `retry`, `default-route` and `dead-letter`
     ");
     assert_snapshot!(problems("[[policy]]\nname = \"a\"\ntriggers = [\"*\"]\n[[policy]]\nname = \"a\"\ntriggers = []\ntriager = 5"), @r#"
     policy.a.triager: invalid type: integer `5`, expected a string
@@ -251,12 +251,23 @@ fn policies_are_checked() {
 }
 
 #[test]
-fn what_this_version_does_not_do_is_refused_by_name() {
+fn default_routes_are_checked() {
+    assert_snapshot!(problems(&policy("on_failure = \"default-route\"")), @r#"policy.incidents.default_route: missing: `default-route` needs a destination, as `{ destination = "desk" }`"#);
     assert_snapshot!(problems(&policy(r#"
-        on_failure = "default-route"
+        [policy.default_route]
+        destination = "desk"
+        title = ""
+        priority = "ignore"
+        category = "a b"
+        to = "desk"
     "#)), @"
-    policy.incidents.on_failure: `default-route` is not supported by this version: use `retry` or `dead-letter`
+    policy.incidents.default_route.to: unknown field `to`, expected one of `destination`, `title`, `priority`, `category`
+    policy.incidents.default_route.destination: `desk` is not granted: add it to the policy's `grants.destinations`
+    policy.incidents.default_route.title: must be one line of 1 to 200 bytes
+    policy.incidents.default_route.priority: `ignore` is none of `low`, `normal`, `high` and `critical`
+    policy.incidents.default_route.category: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
     ");
+    assert_snapshot!(problems(&policy("on_failure = \"default-route\"\ndefault_route = {}")), @"policy.incidents.default_route.destination: missing: one of the policy's `grants.destinations`, as `desk`");
 }
 
 #[test]

@@ -76,6 +76,7 @@ async fn work_off(host: &TestHost) {
             started_at: now,
             finished_at: now + 12,
             transition: Transition::Complete(Completion::Acted),
+            routed: None,
             actions: actions.collect(),
             evaluation: Evaluation {
                 outcome: Outcome::Decided(decision.clone().into()),

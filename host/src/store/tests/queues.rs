@@ -63,6 +63,7 @@ fn finished(
             memory_bytes: 1,
         },
         transition,
+        routed: None,
         actions: Vec::new(),
     }
 }

@@ -197,7 +197,7 @@ pub struct EventView {
 pub struct DecisionBrief {
     /// The policy that decided.
     pub policy: String,
-    /// `ignored`, `noted` or `acted`.
+    /// `ignored`, `noted`, `acted` or `routed`.
     pub outcome: Option<String>,
     /// How much the event matters.
     pub priority: Priority,

@@ -125,7 +125,7 @@ pub struct RunView {
     pub policy: String,
     /// Where it stands.
     pub state: RunState,
-    /// `ignored`, `noted`, `acted` or `dropped`, once it is completed.
+    /// `ignored`, `noted`, `acted`, `routed` or `dropped`, once it is completed.
     pub outcome: Option<String>,
     /// Why it was dropped.
     pub dropped: Option<Dropped>,
