@@ -24,7 +24,7 @@ use crate::integrations;
 use crate::live::{Live, Setup};
 use crate::reload::{Fixed, Known, Reloader};
 use crate::retention;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{self, ArtefactKey, Artefacts, Compiler, Sandbox};
 use crate::store::Store;
 use crate::worker::Worker;
 
@@ -53,11 +53,12 @@ pub fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let clock = Clock::System;
-    let sandbox = Sandbox::new()?;
     let fixed = Fixed::of(&config);
-    let mut setup = Setup::load(config, &sandbox, None)?;
-    let store = Store::open(&setup.config.database)?;
+    let store = Store::open(&config.database)?;
     let http_runtime = runtime("http", HTTP_THREADS, 0)?;
+    let key = http_runtime.block_on(store.artefact_key())?;
+    let sandbox = sandbox(&config, &key)?;
+    let mut setup = Setup::load(config, &sandbox, None)?;
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     let work_runtime = runtime("worker", processors, WORKER_NICENESS)?;
 
@@ -113,6 +114,13 @@ pub fn run(
     stopping.shut_down([http_runtime, work_runtime]);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A sandbox that compiles with this program and keeps the result beside the database.
+fn sandbox(config: &Config, key: &[u8; 32]) -> Result<Sandbox, sandbox::SetupError> {
+    let folder = Artefacts::beside(&config.database);
+    let artefacts = Artefacts::new(folder, ArtefactKey::new(key));
+    Sandbox::new(Compiler::own(), Some(artefacts))
 }
 
 /// Adds what the store keeps to what the file declares.

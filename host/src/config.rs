@@ -66,6 +66,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Seals the secrets in the store; or why there is no such key, in a sentence.
     pub master_key: Result<MasterKey, String>,
+    /// How long a small plugin may be compiled, in seconds; a larger one longer.
+    pub compile_seconds: u64,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
     /// By name: every source that an integration may name, built in, shipped or declared.

@@ -127,7 +127,7 @@ fn load_plugins(
         .unwrap_or_default();
     let mut plugins = BTreeMap::new();
     for (name, path) in &config.plugins {
-        match sandbox.load_file(path, &known) {
+        match sandbox.load_file(path, config.compile_seconds, &known) {
             Ok(plugin) => {
                 if !known.iter().any(|it| Arc::ptr_eq(it, &plugin)) {
                     tracing::info!(plugin = name, digest = plugin.digest, "plugin loaded");

@@ -28,7 +28,7 @@ use triage_host::model::event::Headers;
 use triage_host::model::id::{EventId, RunId};
 use triage_host::model::policy::Limits;
 use triage_host::model::run::{ClaimedEvent, ClaimedRun};
-use triage_host::sandbox::{Ended, Plugin, Sandbox};
+use triage_host::sandbox::{Compiler, Ended, Plugin, Sandbox};
 use triage_plugin::Policy;
 use triage_plugin::testing::TestHost;
 use triage_tests::binary;
@@ -45,6 +45,8 @@ const BODIES: [usize; 2] = [2_048, 20_480];
 const BATCH: Duration = Duration::from_millis(20);
 /// Threads of the second part.
 const THREADS: usize = 2;
+/// How long the plugin may be compiled, in seconds.
+const COMPILE_SECONDS: u64 = 60;
 /// A time of an event: 2026-01-01T00:00:00Z.
 const TIME_MS: i64 = 1_767_225_600_000;
 
@@ -86,8 +88,8 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let component = std::fs::read(binary::component("incident-desk"))?;
-    let sandbox = Sandbox::new()?;
-    let plugin = Arc::new(sandbox.load(&component)?);
+    let sandbox = Sandbox::new(Compiler::with(binary::triage()), None)?;
+    let plugin = Arc::new(sandbox.load(&component, COMPILE_SECONDS)?);
     let bare = Arc::new(Bare::new(&component).map_err(unlike)?);
     let mut report = Report::new("evaluate");
     for body_bytes in BODIES {

@@ -8,12 +8,13 @@ use super::{Context, wait_for};
 use crate::config::Config;
 use crate::integrations::{self, IntegrationView, Integrations};
 use crate::registry::Registry;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Compiler, Sandbox};
 use crate::store::Store;
 
 pub(super) fn run(context: &Context<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
     let mut config = context.config()?;
-    let sandbox = Sandbox::new().map_err(anyhow::Error::new)?;
+    // Nothing is kept: the cache is the server's.
+    let sandbox = Sandbox::new(Compiler::own(), None).map_err(anyhow::Error::new)?;
     Registry::load(&sandbox, &config, None)?;
     check_store(&mut config, context)?;
 

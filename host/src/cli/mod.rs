@@ -21,7 +21,7 @@ mod ticket;
 mod token;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,6 +31,7 @@ use self::failure::Failure;
 use self::output::Output;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
+use crate::sandbox::{COMMAND, child};
 use crate::store::Store;
 
 /// Receives webhooks, keeps them, and runs sandboxed triage policies on them.
@@ -84,6 +85,9 @@ enum Command {
     /// Build and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// What this program starts to compile a plugin: a component on stdin, machine code on stdout.
+    #[command(name = COMMAND, hide = true)]
+    CompileComponent(child::Arguments),
 }
 
 /// What every command gets.
@@ -176,6 +180,9 @@ fn run(
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
         Command::Token(command) => token::run(command, &context, &mut output),
         Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),
+        Command::CompileComponent(arguments) => {
+            Ok(child::run(&arguments, &mut io::stdin().lock(), output.raw())?)
+        }
     }?;
     Ok(output.raw().flush()?)
 }

@@ -33,6 +33,7 @@ pub(super) struct RawServer {
     pub trusted_proxies: Option<Vec<String>>,
     // Not typed further, as in `RawIntegration`.
     pub master_key: Option<Value>,
+    pub compile_seconds: Option<i64>,
     pub tls: Option<Table>,
 }
 

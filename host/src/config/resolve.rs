@@ -102,6 +102,7 @@ pub(super) fn resolve(
         tls: server.tls,
         trusted_proxies: server.trusted_proxies,
         master_key: server.master_key,
+        compile_seconds: server.compile_seconds,
         egress_allow,
         sources,
         integrations,

@@ -18,6 +18,10 @@ use crate::model::secret::MasterKey;
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DATABASE: &str = "triage.db";
 const MASTER_KEY: &str = "file:triage.key";
+/// How long a small plugin may be compiled, in seconds. A bomb costs no more than that before it is refused;
+/// an honest one takes a tenth of a second.
+const COMPILE_SECONDS: u64 = 6;
+const COMPILE_SECONDS_MAX: u64 = 600;
 
 /// The section `[server]`; `None` where a setting has a problem.
 pub(super) struct Server {
@@ -25,6 +29,7 @@ pub(super) struct Server {
     pub public_url: Option<Url>,
     pub database: Option<PathBuf>,
     pub trusted_proxies: Vec<IpNet>,
+    pub compile_seconds: u64,
     pub master_key: Result<MasterKey, String>,
     pub tls: Option<Tls>,
 }
@@ -42,6 +47,13 @@ pub(super) fn resolve(
         database: database(&raw, around, problems),
         master_key: master_key(&raw, around, problems),
         trusted_proxies: resolve::networks("server.trusted_proxies", raw.trusted_proxies, problems),
+        compile_seconds: values::bounded(
+            problems,
+            "server.compile_seconds",
+            raw.compile_seconds,
+            1..=COMPILE_SECONDS_MAX,
+            COMPILE_SECONDS,
+        ),
         tls: raw.tls.and_then(|table| {
             let raw = raw::section("server.tls", table, problems);
             tls::resolve(raw, around, problems)

@@ -1,10 +1,12 @@
-//! The one engine: how guests are compiled and confined, and the clock that interrupts them.
+//! The one engine that runs guests, the one that compiles them elsewhere, and the clock that interrupts them.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
 };
@@ -38,20 +40,59 @@ const TABLE_KEEP_RESIDENT_BYTES: usize = 192 << 10;
 /// The same for the stacks of guests.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// Makes the engine: with pooled slots, or without where the address space does not allow them.
-pub(super) fn make() -> wasmtime::Result<Engine> {
+/// Makes the engine that runs guests: with pooled slots, or without where the address space does not allow
+/// them. It has no compiler.
+pub(super) fn serving() -> wasmtime::Result<Engine> {
     let mut config = base_config();
+    config.enable_compiler(false);
+    let unpooled = config.clone();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     Engine::new(&config).or_else(|error| {
         tracing::warn!(error = %error, "no address space for pooled guests; each gets memory of its own, which is slower");
-        Engine::new(&base_config())
+        Engine::new(&unpooled)
     })
 }
 
+/// Makes an engine that compiles for the one above. It reserves no address space, and runs nothing.
+pub(super) fn compiling() -> wasmtime::Result<Engine> {
+    let mut config = base_config();
+    config
+        .strategy(Strategy::Cranelift)
+        // The same event must give the same decision on every machine.
+        .cranelift_nan_canonicalization(true);
+    Engine::new(&config)
+}
+
+/// Tells apart what was compiled by another version, with other settings or for another processor.
+pub(super) fn fingerprint() -> wasmtime::Result<[u8; 32]> {
+    let mut hasher = StableHasher(Sha256::new());
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    std::env::consts::ARCH.hash(&mut hasher);
+    std::env::consts::OS.hash(&mut hasher);
+    compiling()?
+        .precompile_compatibility_hash()
+        .hash(&mut hasher);
+    Ok(hasher.0.finalize().into())
+}
+
+/// The standard library's own hasher may give another result with the next version of it.
+struct StableHasher(Sha256);
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        // What is hashed asks for no result on the way.
+        0
+    }
+}
+
+/// What compiled code and the engine that runs it must agree on.
 fn base_config() -> Config {
     let mut config = Config::new();
     config
-        .strategy(Strategy::Cranelift)
         .epoch_interruption(true)
         .consume_fuel(false)
         .concurrency_support(false)
@@ -61,8 +102,6 @@ fn base_config() -> Config {
         .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
-        // The same event must give the same decision on every machine.
-        .cranelift_nan_canonicalization(true)
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         .async_stack_zeroing(true);

@@ -8,25 +8,10 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::exports::triage::policy::{classifier, triager};
 use super::bindings::triage::policy::{clock, log, settings, types};
+use super::compile::COMPILES_WAITING_MAX;
 use super::host::StageState;
+use super::precheck::{self, Limit, PACKAGE, VERSION};
 use super::wasi;
-
-/// The contract's package and version.
-const PACKAGE: &str = "triage:policy/";
-const VERSION: &str = "@0.1.0";
-/// Interfaces that every policy may import.
-const ALWAYS_GRANTED: [&str; 4] = ["types", "log", "settings", "clock"];
-/// Interfaces of the contract whose host side does not exist yet.
-const NOT_OFFERED: [&str; 3] = ["state", "http", "model"];
-/// Packages of WASI 0.2 that guests of other languages bring along.
-const WASI_PACKAGES: [&str; 6] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
 
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +28,14 @@ pub enum LoadError {
     /// The bytes are not a component that the engine takes.
     #[error("not a component that can be run: {0}")]
     Invalid(String),
+    /// A part of it is larger than this host takes.
+    #[error("it has {found} {limit}, the most is {}", .limit.most)]
+    TooLarge {
+        /// Which part.
+        limit: Limit,
+        /// How much of it there is, as far as was counted.
+        found: u64,
+    },
     /// It imports something of the contract that this host does not offer.
     #[error("it imports `{0}`, which this version of triage does not offer")]
     NotOffered(String),
@@ -58,6 +51,35 @@ pub enum LoadError {
     /// It exports nothing that a policy could use.
     #[error("it exports neither triage:policy/classifier@0.1.0 nor triage:policy/triager@0.1.0")]
     NoPolicy,
+    /// It cannot be compiled in the time that it is given.
+    #[error(
+        "compiling it takes more than the {seconds} s that `server.compile_seconds` allows for its size"
+    )]
+    TooSlow {
+        /// Seconds that it was given.
+        seconds: u64,
+    },
+    /// It cannot be compiled in the memory that it is given.
+    #[error("compiling it takes more than {mib} MiB of memory")]
+    TooMuchMemory {
+        /// Address space of the compiling process in MiB.
+        mib: u64,
+    },
+    /// It compiles to more machine code than is taken.
+    #[error("it compiles to more than {bytes} bytes of machine code")]
+    TooMuchCode {
+        /// The most that is taken.
+        bytes: u64,
+    },
+    /// The compiler did not survive it.
+    #[error("the compiler ended without a result: {0}")]
+    Crashed(String),
+    /// Too many components wait to be compiled.
+    #[error("{COMPILES_WAITING_MAX} other components wait to be compiled: try again later")]
+    Busy,
+    /// The process that compiles cannot be started.
+    #[error("the process that compiles plugins cannot be started or spoken to")]
+    NoCompiler(#[source] std::io::Error),
     /// An import or export has another shape than the contract's.
     #[error("it does not fit the contract: {0}")]
     Mismatch(String),
@@ -95,29 +117,23 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<StageState>> {
     Ok(linker)
 }
 
-/// Checks, compiles and links a component.
-pub(super) fn load(
+/// Checks that a compiled component fits the contract, and links it.
+pub(super) fn link(
     engine: &Engine,
     linker: &Linker<StageState>,
-    bytes: &[u8],
+    component: &Component,
+    digest: String,
 ) -> Result<Plugin, LoadError> {
-    if !begins_like_component(bytes) {
-        return Err(LoadError::Invalid(
-            "these bytes do not begin like a WebAssembly component".to_owned(),
-        ));
-    }
-    let component =
-        Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(chain(&error)))?;
     let kind = component.component_type();
     for (name, _) in kind.imports(engine) {
-        check_import(name)?;
+        precheck::check_import(name)?;
     }
     let exports = |interface: &str| {
         let wanted = format!("{PACKAGE}{interface}{VERSION}");
         kind.exports(engine).any(|(name, _)| name == wanted)
     };
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(chain(&error));
-    let instance = linker.instantiate_pre(&component).map_err(mismatch)?;
+    let instance = linker.instantiate_pre(component).map_err(mismatch)?;
     let classifier = exports("classifier")
         .then(|| classifier::GuestIndices::new(&instance))
         .transpose()
@@ -130,7 +146,7 @@ pub(super) fn load(
         return Err(LoadError::NoPolicy);
     }
     Ok(Plugin {
-        digest: digest(bytes),
+        digest,
         instance,
         classifier,
         triager,
@@ -142,31 +158,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn check_import(name: &str) -> Result<(), LoadError> {
-    if name.starts_with("wasi:http/") {
-        return Err(LoadError::WasiHttp(name.to_owned()));
-    }
-    if WASI_PACKAGES.iter().any(|it| name.starts_with(it)) && name.contains("@0.2.") {
-        // Linked with nothing in it; an interface that wasmtime does not know fails when it is linked.
-        return Ok(());
-    }
-    let interface = name
-        .strip_prefix(PACKAGE)
-        .and_then(|it| it.strip_suffix(VERSION));
-    match interface {
-        Some(interface) if ALWAYS_GRANTED.contains(&interface) => Ok(()),
-        Some(interface) if NOT_OFFERED.contains(&interface) => {
-            Err(LoadError::NotOffered(name.to_owned()))
-        }
-        _ => Err(LoadError::UnknownImport(name.to_owned())),
-    }
-}
-
-/// A component's first eight bytes: magic, version 13, layer 1 (component model, `Binary.md`).
-fn begins_like_component(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\0asm\x0d\0\x01\0")
-}
-
-fn chain(error: &wasmtime::Error) -> String {
+/// What the engine says, with its causes.
+pub(super) fn chain(error: &wasmtime::Error) -> String {
     format!("{error:#}")
 }

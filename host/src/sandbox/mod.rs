@@ -1,9 +1,14 @@
 //! The only door to wasmtime: confines, compiles, loads and evaluates plugins.
 //!
+//! A component is looked at (`precheck`), compiled in a process of its own (`compile`), kept for the next start
+//! (`artefacts`), linked (`load`) and called for one event at a time (`evaluate`).
+//!
 //! Called by `registry` to load and by `worker` to evaluate. It knows nothing of
 //! policies' grants on destinations, of the database or of what a decision leads to.
 
+mod artefacts;
 mod bindings;
+mod compile;
 mod convert;
 mod engine;
 mod evaluate;
@@ -11,6 +16,7 @@ mod file;
 mod host;
 mod load;
 mod meter;
+mod precheck;
 mod wasi;
 
 #[cfg(test)]
@@ -18,14 +24,18 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+pub use artefacts::{ARTEFACTS_BYTES_MAX, ArtefactKey, Artefacts};
+pub use compile::{COMMAND, Compiler, child};
 pub use engine::INSTANCES_MAX;
 pub use evaluate::{Ended, Stage};
 pub use file::PLUGIN_BYTES_MAX;
 pub use load::{LoadError, Plugin};
+pub use precheck::Limit;
 
 /// The engine and everything that all plugins share. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +45,9 @@ struct Shared {
     engine: Engine,
     linker: Linker<host::StageState>,
     ticker: engine::Ticker,
+    compiler: Compiler,
+    artefacts: Option<Artefacts>,
+    fingerprint: [u8; 32],
 }
 
 /// The sandbox cannot be set up on this machine.
@@ -43,13 +56,13 @@ struct Shared {
 pub struct SetupError(String);
 
 impl Sandbox {
-    /// Sets up the engine and its clock.
+    /// Sets up the engine and its clock. What is compiled is kept in `artefacts`, where there are any.
     ///
     /// # Errors
     /// Where the processor or the system lacks what the engine needs.
-    pub fn new() -> Result<Self, SetupError> {
+    pub fn new(compiler: Compiler, artefacts: Option<Artefacts>) -> Result<Self, SetupError> {
         let setup = |error: wasmtime::Error| SetupError(format!("{error:#}"));
-        let engine = engine::make().map_err(setup)?;
+        let engine = engine::serving().map_err(setup)?;
         let linker = load::linker(&engine).map_err(setup)?;
         let ticker =
             engine::Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
@@ -57,22 +70,66 @@ impl Sandbox {
             engine,
             linker,
             ticker,
+            compiler,
+            artefacts,
+            fingerprint: engine::fingerprint().map_err(setup)?,
         })))
     }
 
-    /// Checks, compiles and links a component. Takes from milliseconds to seconds; blocks.
+    /// Checks, compiles and links a component, or takes what was compiled from the same bytes before.
+    ///
+    /// Takes from milliseconds to minutes, waiting for others included; blocks. A small component is
+    /// compiled for up to `seconds`, a larger one for half as long again for each full MiB.
     ///
     /// # Errors
-    /// Names the import, export or byte that does not fit.
-    pub fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        load::load(&self.0.engine, &self.0.linker, bytes)
+    /// Names the limit, import, export or byte that does not fit.
+    pub fn load(&self, bytes: &[u8], seconds: u64) -> Result<Plugin, LoadError> {
+        precheck::check(bytes)?;
+        let digest = load::digest(bytes);
+        if let Some(plugin) = self.load_cached(&digest) {
+            return Ok(plugin);
+        }
+        let shared = &self.0;
+        let began = Instant::now();
+        let artefact = shared.compiler.compile(bytes, seconds)?;
+        tracing::info!(digest, ms = began.elapsed().as_millis(), "plugin compiled");
+        let component = artefact
+            .component(&shared.engine)
+            .map_err(|error| LoadError::Invalid(load::chain(&error)))?;
+        let name = artefacts::name(&digest, &shared.fingerprint);
+        let plugin = load::link(&shared.engine, &shared.linker, &component, digest)?;
+        // Only what can be used: nobody fills the cache with what cannot.
+        if let Some(artefacts) = &shared.artefacts {
+            artefacts.write(&name, &artefact);
+        }
+        Ok(plugin)
+    }
+
+    /// A version by its digest, if it is in the cache. Takes a millisecond or few; blocks.
+    pub fn load_cached(&self, digest: &str) -> Option<Plugin> {
+        let shared = &self.0;
+        let artefacts = shared.artefacts.as_ref()?;
+        let name = artefacts::name(digest, &shared.fingerprint);
+        let artefact = artefacts.read(&name)?;
+        let linked = artefact
+            .component(&shared.engine)
+            .map_err(|error| LoadError::Invalid(load::chain(&error)))
+            .and_then(|it| load::link(&shared.engine, &shared.linker, &it, digest.to_owned()));
+        linked
+            .inspect_err(|error| artefacts.drop_artefact(&name, &error.to_string()))
+            .ok()
     }
 
     /// Like [`Sandbox::load`], from a file; one of `known` that has the same bytes is given again.
     ///
     /// # Errors
     /// Also where the file cannot be read, or is larger than [`PLUGIN_BYTES_MAX`].
-    pub fn load_file(&self, path: &Path, known: &[Arc<Plugin>]) -> Result<Arc<Plugin>, LoadError> {
+    pub fn load_file(
+        &self,
+        path: &Path,
+        seconds: u64,
+        known: &[Arc<Plugin>],
+    ) -> Result<Arc<Plugin>, LoadError> {
         let bytes = file::read(path).map_err(|source| LoadError::Unreadable {
             path: path.to_owned(),
             source,
@@ -80,7 +137,7 @@ impl Sandbox {
         let digest = load::digest(&bytes);
         match known.iter().find(|it| it.digest == digest) {
             Some(plugin) => Ok(plugin.clone()),
-            None => self.load(&bytes).map(Arc::new),
+            None => self.load(&bytes, seconds).map(Arc::new),
         }
     }
 }

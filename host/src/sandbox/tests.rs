@@ -14,6 +14,8 @@ use crate::model::outcome::Breach;
 use crate::model::policy::Limits;
 use crate::model::run::{ClaimedEvent, ClaimedRun};
 
+const COMPILE_SECONDS: u64 = 60;
+
 const LIMITS: Limits = Limits {
     cpu_ms: 20,
     wall_ms: 5_000,
@@ -29,6 +31,10 @@ const ANSWER: &str = r#"
     (data (i32.const 1024) "\00\00\00\00\03\00\00\00\00\08\00\00\04\00\00\00\00\00\00\00\00\00\00\00\50\00\00\00\10\08\00\00\02\00\00\00")
     (data (i32.const 2048) "test")
     (data (i32.const 2064) "ok")"#;
+
+fn sandbox() -> Sandbox {
+    Sandbox::new(Compiler::here(), None).unwrap()
+}
 
 /// A component whose classifier runs `body` and then gives `ANSWER`.
 fn component(body: &str) -> Vec<u8> {
@@ -95,8 +101,8 @@ fn capabilities(settings: &str) -> Capabilities {
 }
 
 async fn classify(bytes: &[u8]) -> Stage<Classification> {
-    let sandbox = Sandbox::new().unwrap();
-    let plugin = sandbox.load(bytes).unwrap();
+    let sandbox = sandbox();
+    let plugin = sandbox.load(bytes, COMPILE_SECONDS).unwrap();
     sandbox
         .classify(&plugin, &run(), &LIMITS, capabilities(r#"{"a":1}"#))
         .await
@@ -110,9 +116,8 @@ async fn breach(bytes: &[u8]) -> Breach {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    Sandbox::new()
-        .unwrap()
-        .load(bytes)
+    sandbox()
+        .load(bytes, COMPILE_SECONDS)
         .err()
         .unwrap()
         .to_string()
@@ -156,11 +161,11 @@ async fn a_loop_before_the_call_ends_at_the_cpu_limit() {
 
 #[tokio::test]
 async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
-    let sandbox = Sandbox::new().unwrap();
+    let sandbox = sandbox();
     let (spinner, good) = (component("(loop (br 0))"), component(""));
     let (spinner, good) = (
-        sandbox.load(&spinner).unwrap(),
-        sandbox.load(&good).unwrap(),
+        sandbox.load(&spinner, COMPILE_SECONDS).unwrap(),
+        sandbox.load(&good, COMPILE_SECONDS).unwrap(),
     );
     let run = run();
     // One thread for all three: they only get on because a spinning guest yields.
@@ -182,7 +187,7 @@ async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
 
 #[tokio::test]
 async fn the_wall_limit_ends_a_guest_whatever_its_cpu_limit_is() {
-    let sandbox = Sandbox::new().unwrap();
+    let sandbox = sandbox();
     let plugin = sandbox.load(&component("(loop (br 0))")).unwrap();
     let limits = Limits {
         cpu_ms: 60_000,

@@ -21,7 +21,7 @@ fn all_problems_are_found_at_once() {
         path = "incidents.wasm"
     "#), @r#"
     server.database: invalid type: integer `5`, expected a string
-    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `tls`
+    server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `compile_seconds`, `tls`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `default_route`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
     servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
@@ -54,6 +54,7 @@ fn server_and_egress_are_checked() {
         public_url = "ftp://example.com"
         database = ""
         trusted_proxies = ["10.0.0.0/8", "proxy"]
+        compile_seconds = 0
         [egress]
         allow = ["10.0.0.0/8", "::1", "10.0.0.0/33", "example.com"]
     "#), @"
