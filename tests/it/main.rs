@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod compile;
 mod conformance;
 mod connections;
 mod console;

@@ -14,6 +14,7 @@
 )]
 
 pub mod binary;
+pub mod bombs;
 pub mod config;
 pub mod database;
 pub mod delivery;

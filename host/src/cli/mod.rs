@@ -180,9 +180,11 @@ fn run(
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
         Command::Token(command) => token::run(command, &context, &mut output),
         Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),
-        Command::CompileComponent(arguments) => {
-            Ok(child::run(&arguments, &mut io::stdin().lock(), output.raw())?)
-        }
+        Command::CompileComponent(arguments) => Ok(child::run(
+            &arguments,
+            &mut io::stdin().lock(),
+            output.raw(),
+        )?),
     }?;
     Ok(output.raw().flush()?)
 }

@@ -17,22 +17,27 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use close_fds::set_fds_cloexec_threadsafe;
 use rustix::process::Signal;
 
 use self::child::COMPILE_MEMORY_MIB;
-use self::queue::Queue;
 pub use self::queue::COMPILES_WAITING_MAX;
+use self::queue::Queue;
 use super::artefacts::Trusted;
 use super::load::LoadError;
 
 /// The hidden command that compiles.
 pub const COMMAND: &str = "compile-component";
-/// A larger component has this share of a small one's seconds more for each full MiB.
-const MORE_FOR_EACH_MIB: (u64, u64) = (1, 2);
+/// A larger component has this share of a small one's seconds more for each full MiB: of computing time ...
+const MORE_COMPUTING: (u64, u64) = (1, 2);
+/// ... and of wall time, because whatever else is busy goes first.
+const MORE_WALL: (u64, u64) = (1, 1);
 /// Bytes of machine code. The largest guests have 37 MB.
 const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that are kept of a complaint.
 const COMPLAINT_BYTES_MAX: u64 = 1_000;
+/// The first descriptor after standard input, output and error.
+const FIRST_OTHER_DESCRIPTOR: i32 = 3;
 /// How often is looked whether a process that has answered is gone.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -84,7 +89,7 @@ impl Compiler {
     }
 
     /// Machine code for a component that was looked at. Blocks until it is one's turn, and then for
-    /// as long as its size allows where a small one has `seconds`, of wall time and of computing time alike.
+    /// as long as its size allows where a small one has `seconds`.
     ///
     /// # Errors
     /// Names what is wrong with the component, or the limit that it reached.
@@ -97,27 +102,27 @@ impl Compiler {
         match &self.place {
             #[cfg(test)]
             Place::Here => child::compile(component).map_err(LoadError::Invalid),
-            Place::Program(program) => {
-                let seconds = allowance(component.len(), seconds);
-                run(program, component, seconds)
-            }
+            Place::Program(program) => run(program, component, seconds),
         }
     }
 }
 
-/// Seconds for a component of this size, where a small one has so many.
-fn allowance(bytes: usize, seconds: u64) -> u64 {
-    let (more, of) = MORE_FOR_EACH_MIB;
+/// Seconds for a component of this size, where a small one has so many and each full MiB a share of them more.
+fn allowance(bytes: usize, seconds: u64, (more, of): (u64, u64)) -> u64 {
     seconds + seconds * (bytes as u64 >> 20) * more / of
 }
 
 fn run(program: &PathBuf, component: &[u8], seconds: u64) -> Result<Vec<u8>, LoadError> {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let wall = allowance(component.len(), seconds, MORE_WALL);
+    let computing = allowance(component.len(), seconds, MORE_COMPUTING);
+    let deadline = Instant::now() + Duration::from_secs(wall);
+    // What this process opens is not inherited anyway; what it inherited itself ends here.
+    set_fds_cloexec_threadsafe(FIRST_OTHER_DESCRIPTOR, &[]);
     let mut child = Command::new(program)
         .arg0("triage")
         .arg(COMMAND)
         .args(["--parent", &std::process::id().to_string()])
-        .args(["--seconds", &seconds.to_string()])
+        .args(["--seconds", &computing.to_string()])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -126,19 +131,15 @@ fn run(program: &PathBuf, component: &[u8], seconds: u64) -> Result<Vec<u8>, Loa
         .spawn()
         .map_err(LoadError::NoCompiler)?;
     match converse(&mut child, component, deadline) {
-        Ok(Some(ended)) => judge(ended, seconds),
-        Ok(None) => Err(LoadError::TooSlow { seconds }),
+        Ok(Some(ended)) => judge(ended, computing),
+        Ok(None) => Err(LoadError::TooSlow { seconds: wall }),
         Err(error) => Err(LoadError::NoCompiler(error)),
     }
 }
 
 /// Gives the component to the process and takes its answer; `None` if it did not end in time. It is
 /// gone in any case.
-fn converse(
-    child: &mut Child,
-    component: &[u8],
-    deadline: Instant,
-) -> io::Result<Option<Ended>> {
+fn converse(child: &mut Child, component: &[u8], deadline: Instant) -> io::Result<Option<Ended>> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -79,7 +79,7 @@ impl Sandbox {
     /// Checks, compiles and links a component, or takes what was compiled from the same bytes before.
     ///
     /// Takes from milliseconds to minutes, waiting for others included; blocks. A small component is
-    /// compiled for up to `seconds`, a larger one for half as long again for each full MiB.
+    /// compiled for up to `seconds`, a larger one for as long again for each full MiB.
     ///
     /// # Errors
     /// Names the limit, import, export or byte that does not fit.

@@ -60,18 +60,31 @@ fn a_component_that_offers_a_stage_passes() {
 #[test]
 fn what_is_no_component_is_named() {
     let module = wat::parse_str("(module)").unwrap();
-    assert!(problem(&module).contains("core module"), "{}", problem(&module));
+    assert!(
+        problem(&module).contains("core module"),
+        "{}",
+        problem(&module)
+    );
     for bytes in [&b""[..], b"\0asm", b"PK\x03\x04", b"(component)"] {
-        assert!(problem(bytes).contains("do not begin like"), "{}", problem(bytes));
+        assert!(
+            problem(bytes).contains("do not begin like"),
+            "{}",
+            problem(bytes)
+        );
     }
 }
 
 #[test]
 fn a_component_without_a_stage_is_refused() {
     assert!(matches!(check(&component("")), Err(LoadError::NoPolicy)));
-    let other = format!("(component $c) (instance $i (instantiate $c)) (export \"{CLASSIFIER}0\" (instance $i))");
+    let other = format!(
+        "(component $c) (instance $i (instantiate $c)) (export \"{CLASSIFIER}0\" (instance $i))"
+    );
     let other = other.replace("0.1.00", "0.2.0");
-    assert!(matches!(check(&component(&other)), Err(LoadError::NoPolicy)));
+    assert!(matches!(
+        check(&component(&other)),
+        Err(LoadError::NoPolicy)
+    ));
 }
 
 #[test]
@@ -100,35 +113,58 @@ fn one_more() -> Vec<(Limit, Vec<u8>)> {
     for number in 0..=EXPORTS.most {
         write!(exports, "(export \"{number}\" (func $f))").unwrap();
     }
-    let aliases = "(core module $m (func (export \"f\"))) (core instance $i (instantiate $m))".to_owned()
+    let aliases = "(core module $m (func (export \"f\"))) (core instance $i (instantiate $m))"
+        .to_owned()
         + &many(ALIASES, "(alias core export $i \"f\" (core func))");
-    let instances = "(core module $m)".to_owned() + &many(CORE_INSTANCES, "(core instance (instantiate $m))");
+    let instances =
+        "(core module $m)".to_owned() + &many(CORE_INSTANCES, "(core instance (instantiate $m))");
     let components = many(COMPONENT_INSTANCES, "(instance (instantiate $c))");
     let body = "nop ".repeat(FUNCTION_BYTES.most as usize);
     let customs = many(CUSTOM_SECTIONS, "(@custom \"c\" \"\")");
-    let custom = format!("(@custom \"c\" \"{}\")", "x".repeat(CUSTOM_BYTES.most as usize + 1));
+    let custom = format!(
+        "(@custom \"c\" \"{}\")",
+        "x".repeat(CUSTOM_BYTES.most as usize + 1)
+    );
     vec![
         (NESTING, stage(&nested)),
         (MODULES, stage(&many(MODULES, "(core module)"))),
         (COMPONENTS, stage(&many(COMPONENTS, "(component)"))),
         (CORE_INSTANCES, stage(&instances)),
-        (COMPONENT_INSTANCES, stage(&format!("(component $c){components}").replace("$c", "$d"))),
+        (
+            COMPONENT_INSTANCES,
+            stage(&format!("(component $c){components}").replace("$c", "$d")),
+        ),
         (FUNCTIONS, module(&many(FUNCTIONS, "(func)"))),
         (FUNCTION_BYTES, module(&format!("(func {body})"))),
-        (LOCALS, module(&format!("(func (local {}))", many(LOCALS, "i32 ")))),
+        (
+            LOCALS,
+            module(&format!("(func (local {}))", many(LOCALS, "i32 "))),
+        ),
         (TYPES, module(&many(TYPES, "(type (func))"))),
         (TYPES, stage(&many(TYPES, "(type u8)"))),
-        (IMPORTS, module(&many(IMPORTS, "(import \"a\" \"b\" (func))"))),
+        (
+            IMPORTS,
+            module(&many(IMPORTS, "(import \"a\" \"b\" (func))")),
+        ),
         (EXPORTS, module(&exports)),
         (ALIASES, stage(&aliases)),
         (MEMORIES, module(&many(MEMORIES, "(memory 0)"))),
         (TABLES, module(&many(TABLES, "(table 0 funcref)"))),
-        (GLOBALS, module(&many(GLOBALS, "(global i32 (i32.const 0))"))),
+        (
+            GLOBALS,
+            module(&many(GLOBALS, "(global i32 (i32.const 0))")),
+        ),
         (DATA_SEGMENTS, module(&many(DATA_SEGMENTS, "(data \"\")"))),
-        (ELEMENT_SEGMENTS, module(&many(ELEMENT_SEGMENTS, "(elem func)"))),
+        (
+            ELEMENT_SEGMENTS,
+            module(&many(ELEMENT_SEGMENTS, "(elem func)")),
+        ),
         (CUSTOM_SECTIONS, stage(&customs)),
         (CUSTOM_BYTES, stage(&custom)),
-        (NAME_BYTES, stage(&format!("(import \"{long}\" (instance))"))),
+        (
+            NAME_BYTES,
+            stage(&format!("(import \"{long}\" (instance))")),
+        ),
         (NAME_BYTES, stage(&format!("(@custom \"{long}\" \"\")"))),
     ]
 }
@@ -137,7 +173,10 @@ fn one_more() -> Vec<(Limit, Vec<u8>)> {
 fn each_limit_is_named_where_it_is_passed() {
     for (limit, bytes) in one_more() {
         match check(&bytes) {
-            Err(LoadError::TooLarge { limit: named, found }) => {
+            Err(LoadError::TooLarge {
+                limit: named,
+                found,
+            }) => {
                 assert_eq!(named, limit);
                 assert!(limit.most < found, "{limit}: {found}");
             }
@@ -155,7 +194,10 @@ fn each_limit_is_named_where_it_is_passed() {
 fn a_large_component_may_have_a_large_function() {
     let body = "nop ".repeat(2 * FUNCTION_BYTES.most as usize);
     let padding = "x".repeat((2 * FUNCTION_BYTES.most * FUNCTION_SHARE) as usize);
-    check(&module(&format!("(func {body}) (memory 1) (data \"{padding}\")"))).unwrap();
+    check(&module(&format!(
+        "(func {body}) (memory 1) (data \"{padding}\")"
+    )))
+    .unwrap();
 }
 
 #[test]
@@ -164,19 +206,35 @@ fn lengths_and_counts_that_lie_are_refused() {
     let of = |module: Vec<u8>| [COMPONENT, &module].concat();
     let billion = number(1 << 30);
     for (what, bytes) in [
-        ("a section longer than the file", of([vec![1], billion.clone()].concat())),
-        ("a length of too many bytes", of(vec![1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+        (
+            "a section longer than the file",
+            of([vec![1], billion.clone()].concat()),
+        ),
+        (
+            "a length of too many bytes",
+            of(vec![1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        ),
         ("a billion types", of(inside(&[section(1, &billion)]))),
         ("a billion functions", of(inside(&[section(3, &billion)]))),
         ("a billion bodies", of(inside(&[section(10, &billion)]))),
-        ("a billion locals", of(inside(&[section(10, &[vec![1, 6, 1], billion.clone()].concat())]))),
+        (
+            "a billion locals",
+            of(inside(&[section(
+                10,
+                &[vec![1, 6, 1], billion.clone()].concat(),
+            )])),
+        ),
         ("a billion imports", of(section(10, &billion))),
         ("a module in a module", of(inside(&[MODULE.to_vec()]))),
         ("a section of no kind", of(section(77, b"x"))),
     ] {
         assert!(
-            matches!(check(&bytes), Err(LoadError::Invalid(_) | LoadError::TooLarge { .. })),
-            "{what}: {:?}", check(&bytes)
+            matches!(
+                check(&bytes),
+                Err(LoadError::Invalid(_) | LoadError::TooLarge { .. })
+            ),
+            "{what}: {:?}",
+            check(&bytes)
         );
     }
 }
