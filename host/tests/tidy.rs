@@ -95,6 +95,17 @@ const NEVER: [(&str, &[&str]); 16] = [
     ),
 ];
 
+/// Words of wasmtime → the only file that may say them: where something is compiled, and where machine code
+/// is taken from bytes.
+const ONLY_IN: [(&str, &str); 6] = [
+    ("precompile_component", "sandbox/compile/child.rs"),
+    ("engine::compiling()", "sandbox/compile/child.rs"),
+    ("Component::new", ""),
+    ("Component::from_binary", ""),
+    ("Component::deserialize", "sandbox/artefacts/trusted.rs"),
+    ("unsafe_code", "sandbox/artefacts/trusted.rs"),
+];
+
 fn top_module(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap()
 }
@@ -122,6 +133,14 @@ fn problems(file: &str, text: &str) -> Vec<String> {
             .filter(|it| text.contains(&format!("crate::{it}")))
         {
             problems.push(format!("{file}: `{module}` must not know `{target}`"));
+        }
+    }
+    for (word, place) in ONLY_IN {
+        let is_said = text
+            .lines()
+            .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+        if is_said && file != place && !file.contains("tests") {
+            problems.push(format!("{file}: only `{place}` may say `{word}`"));
         }
     }
     problems.extend(long_functions(file, text));
@@ -224,6 +243,17 @@ fn a_stray_import_is_found() {
     assert_eq!(
         problems("store/runs.rs", "use crate::sandbox::Plugin;\n"),
         ["store/runs.rs: `store` must not know `sandbox`"]
+    );
+}
+
+#[test]
+fn a_compiler_in_the_server_is_found() {
+    assert_eq!(
+        problems(
+            "sandbox/load.rs",
+            "    engine.precompile_component(bytes)\n"
+        ),
+        ["sandbox/load.rs: only `sandbox/compile/child.rs` may say `precompile_component`"]
     );
 }
 

@@ -198,6 +198,7 @@ fn check_loads_the_plugins() {
         "[plugins.bad]\npath = \"bad.wasm\"\n[[policy]]\nname = \"p\"\ntriggers = [\"*\"]\ntriager = \"bad\"",
     );
     fs::write(folder.path().join("bad.wasm"), "(nothing)").unwrap();
+    Store::create(&folder.path().join("triage.db")).unwrap();
     let said = triage(folder.path(), "check").bad(1);
     assert!(
         said.starts_with("error: plugins.bad: DIR/bad.wasm: "),

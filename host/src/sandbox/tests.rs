@@ -188,7 +188,9 @@ async fn spinning_guests_do_not_stop_each_other_or_a_good_one() {
 #[tokio::test]
 async fn the_wall_limit_ends_a_guest_whatever_its_cpu_limit_is() {
     let sandbox = sandbox();
-    let plugin = sandbox.load(&component("(loop (br 0))")).unwrap();
+    let plugin = sandbox
+        .load(&component("(loop (br 0))"), COMPILE_SECONDS)
+        .unwrap();
     let limits = Limits {
         cpu_ms: 60_000,
         wall_ms: 30,

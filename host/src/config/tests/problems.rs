@@ -61,6 +61,7 @@ fn server_and_egress_are_checked() {
     server.public_url: `ftp` is neither http nor https
     server.database: `` is not a file, as `triage.db`
     server.trusted_proxies[1]: `proxy` is neither a network, as `10.20.0.0/16`, nor an address
+    server.compile_seconds: 0 is not within 1 and 600
     egress.allow[2]: `10.0.0.0/33` is neither a network, as `10.20.0.0/16`, nor an address
     egress.allow[3]: `example.com` is neither a network, as `10.20.0.0/16`, nor an address
     ");

@@ -6,12 +6,18 @@ use super::*;
 use crate::sandbox::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::sandbox::meter::{LimitPassed, MemoryMeter};
 
-/// Loads a component of these parts. One that fits is refused only for what it lacks.
+/// Loads a component of these parts, with a classifier that offers nothing. One that fits is refused only for that.
 #[track_caller]
 fn check_fits(parts: &str, fits: bool, complaint: &str) {
-    let bytes = wat::parse_str(format!("(component {parts})")).unwrap();
+    let classifier = r#"(component $c) (instance $i (instantiate $c))
+        (export "triage:policy/classifier@0.1.0" (instance $i))"#;
+    let bytes = wat::parse_str(format!("(component {parts} {classifier})")).unwrap();
     let refused = refused(&bytes);
-    assert_eq!(refused.contains("exports neither"), fits, "{refused}");
+    assert_eq!(
+        refused.contains("does not fit the contract"),
+        fits,
+        "{refused}"
+    );
     assert!(refused.contains(complaint), "{refused}");
 }
 

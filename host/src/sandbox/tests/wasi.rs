@@ -46,8 +46,8 @@ fn guest(imports: &str, body: &str) -> Vec<u8> {
 }
 
 async fn category(bytes: &[u8], run: &ClaimedRun, capabilities: Capabilities) -> String {
-    let sandbox = Sandbox::new().unwrap();
-    let plugin = sandbox.load(bytes).unwrap();
+    let sandbox = sandbox();
+    let plugin = sandbox.load(bytes, COMPILE_SECONDS).unwrap();
     let stage = sandbox.classify(&plugin, run, &LIMITS, capabilities).await;
     match stage.ended {
         Ended::Answer(answer) => answer.category,
@@ -247,7 +247,7 @@ async fn a_sleep_moves_the_clock_and_no_computing_time() {
 
 #[tokio::test]
 async fn no_sleep_outlasts_the_wall_limit() {
-    let sandbox = Sandbox::new().unwrap();
+    let sandbox = sandbox();
     let limits = Limits {
         wall_ms: 40,
         ..LIMITS
@@ -255,7 +255,9 @@ async fn no_sleep_outlasts_the_wall_limit() {
     // A minute, and longer than any clock can tell.
     for duration in ["60000000000", "-1"] {
         let sleep = format!("(call $block (call $after (i64.const {duration})))");
-        let plugin = sandbox.load(&guest(CLOCK, &sleep)).unwrap();
+        let plugin = sandbox
+            .load(&guest(CLOCK, &sleep), COMPILE_SECONDS)
+            .unwrap();
         let stage = sandbox
             .classify(&plugin, &run(), &limits, capabilities("{}"))
             .await;
