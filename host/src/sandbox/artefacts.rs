@@ -36,11 +36,11 @@ const UNFINISHED_FOR: Duration = Duration::from_secs(600);
 const USED_NOW: Timestamps = Timestamps {
     last_access: Timespec {
         tv_sec: 0,
-        tv_nsec: UTIME_OMIT as i64,
+        tv_nsec: UTIME_OMIT,
     },
     last_modification: Timespec {
         tv_sec: 0,
-        tv_nsec: UTIME_NOW as i64,
+        tv_nsec: UTIME_NOW,
     },
 };
 
