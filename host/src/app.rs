@@ -1,16 +1,14 @@
 //! Builds everything, starts the loops, serves, and stops in order.
 //!
-//! Ingest and API have a runtime of their own: threads that spin in guests cannot
-//! hold up an acknowledgement.
+//! What runs on which threads is said in `runtimes`.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::setpriority_process;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -24,6 +22,7 @@ use crate::integrations;
 use crate::live::{Live, Setup};
 use crate::reload::{Fixed, Known, Reloader};
 use crate::retention;
+use crate::runtimes::Runtimes;
 use crate::sandbox::{self, ArtefactKey, Artefacts, Compiler, Sandbox};
 use crate::store::Store;
 use crate::worker::Worker;
@@ -34,11 +33,6 @@ const DRAIN_REQUESTS: Duration = Duration::from_secs(10);
 const DRAIN_WORK: Duration = Duration::from_secs(20);
 /// How long threads may take to end after that, when they are not waited for any more.
 const SHUT_DOWN: Duration = Duration::from_secs(1);
-/// How much guests step back behind acknowledgements where all processors are busy, as in nice(1).
-const WORKER_NICENESS: i32 = 10;
-/// Threads that serve HTTP.
-const HTTP_THREADS: usize = 2;
-
 /// Serves until the process is told to stop (SIGTERM or Ctrl-C). Says on `out` where it listens.
 ///
 /// Told a second time, it does not wait for what is under way. Whatever was acknowledged is on
@@ -55,24 +49,22 @@ pub fn run(
     let clock = Clock::System;
     let fixed = Fixed::of(&config);
     let store = Store::open(&config.database)?;
-    let http_runtime = runtime("http", HTTP_THREADS, 0)?;
-    let key = http_runtime.block_on(store.artefact_key())?;
+    let Runtimes { http, work, guests } = Runtimes::start()?;
+    let key = http.block_on(store.artefact_key())?;
     let sandbox = sandbox(&config, &key)?;
     let mut setup = Setup::load(config, &sandbox, None)?;
-    let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    let work_runtime = runtime("worker", processors, WORKER_NICENESS)?;
 
-    let listener = http_runtime
+    let listener = http
         .block_on(TcpListener::bind(setup.config.listen))
         .with_context(|| format!("server.listen: cannot listen on {}", setup.config.listen))?;
     let address = listener.local_addr()?;
     setup.config.listens_on(address);
     let scheme = setup.config.scheme();
-    let stored = http_runtime.block_on(join_store(&mut setup.config, &store, &clock))?;
+    let stored = http.block_on(join_store(&mut setup.config, &store, &clock))?;
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
-    http_runtime.block_on(resume(&store, &clock))?;
+    http.block_on(resume(&store, &clock))?;
 
-    let loops = Loops::start(&work_runtime, &live, &store, stored, &sandbox, &clock);
+    let loops = Loops::start(&work, guests.handle(), &live, &store, stored, &sandbox, &clock);
     let state = HttpState {
         live: live.clone(),
         store: store.clone(),
@@ -92,7 +84,7 @@ pub fn run(
         known,
     };
     // Before anybody is told: whoever reads the address may ask to stop at once.
-    let (hangup, mut stopping) = http_runtime.block_on(async { listen_to_signals() })?;
+    let (hangup, mut stopping) = http.block_on(async { listen_to_signals() })?;
     writeln!(out, "listening on {scheme}://{address}")?;
     out.flush()?;
 
@@ -103,15 +95,15 @@ pub fn run(
         http_live,
         stopping.told.clone(),
     );
-    serving.spawn_on(server, http_runtime.handle());
-    work_runtime.block_on(async {
+    serving.spawn_on(server, http.handle());
+    work.block_on(async {
         tokio::select! {
             () = reloader.run(hangup, stopping.told.clone()) => Ok(()),
             Some(ended) = serving.join_next() => ended.context("the server ended by itself"),
         }
     })?;
-    work_runtime.block_on(stopping.finish(serving, &store, loops));
-    stopping.shut_down([http_runtime, work_runtime]);
+    work.block_on(stopping.finish(serving, &store, loops));
+    stopping.shut_down([http, work, guests]);
     tracing::info!("stopped");
     Ok(())
 }
@@ -132,25 +124,6 @@ async fn join_store(
     let revision = integrations::join(config, store, clock.now()).await?;
     integrations::remember_declared(config, store, clock.now()).await?;
     Ok(revision)
-}
-
-fn runtime(name: &str, threads: usize, niceness: i32) -> anyhow::Result<Runtime> {
-    let be_nice = move || {
-        // On Linux, of this thread alone. Never needed to work, only to work well.
-        if let Err(error) = setpriority_process(None, niceness) {
-            tracing::debug!(error = %error, "a thread's priority cannot be lowered");
-        }
-    };
-    let mut builder = Builder::new_multi_thread();
-    if 0 < niceness {
-        builder.on_thread_start(be_nice);
-    }
-    builder
-        .worker_threads(threads)
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .with_context(|| format!("cannot start the {name} threads"))
 }
 
 /// Takes up what an earlier process left: this one holds the database's lock, so every claim is lost.
@@ -178,6 +151,7 @@ struct Loops {
 impl Loops {
     fn start(
         runtime: &Runtime,
+        guests: &Handle,
         live: &Arc<Live>,
         store: &Store,
         stored: u64,
@@ -190,6 +164,7 @@ impl Loops {
             live.clone(),
             store.clone(),
             sandbox.clone(),
+            guests.clone(),
             clock.clone(),
             runs_wake.clone(),
             actions_wake.clone(),
@@ -271,7 +246,7 @@ impl Stopping {
         }
     }
 
-    fn shut_down(&self, runtimes: [Runtime; 2]) {
+    fn shut_down(&self, runtimes: [Runtime; 3]) {
         for runtime in runtimes {
             if *self.told_twice.borrow() {
                 runtime.shutdown_background();

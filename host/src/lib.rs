@@ -19,6 +19,7 @@ pub mod config;
 pub mod fail_point;
 pub mod live;
 pub mod model;
+pub mod runtimes;
 
 // The order of data. Blank lines keep it: a formatter sorts what stands together.
 pub mod http;

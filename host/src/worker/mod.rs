@@ -12,6 +12,7 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -57,17 +58,19 @@ struct Shared {
     live: Arc<Live>,
     store: Store,
     sandbox: Sandbox,
+    guests: Handle,
     clock: Clock,
     runs_wake: Arc<Notify>,
     actions_wake: Arc<Notify>,
 }
 
 impl Worker {
-    /// A worker that is woken by `runs_wake` and wakes `actions_wake`.
+    /// A worker that runs plugins on `guests`, is woken by `runs_wake` and wakes `actions_wake`.
     pub fn new(
         live: Arc<Live>,
         store: Store,
         sandbox: Sandbox,
+        guests: Handle,
         clock: Clock,
         runs_wake: Arc<Notify>,
         actions_wake: Arc<Notify>,
@@ -76,6 +79,7 @@ impl Worker {
             live,
             store,
             sandbox,
+            guests,
             clock,
             runs_wake,
             actions_wake,
@@ -163,7 +167,19 @@ impl Worker {
         // Taken after the wait, so that a run which waited long sees no old settings.
         let setup = self.0.live.current();
         let started_at = self.0.clock.now();
-        let decided = attempt::evaluate(&self.0.sandbox, &setup, &run, started_at).await;
+        let (shared, settings) = (self.0.clone(), setup.clone());
+        // Only a guest computes on those threads, so that nobody waits for one that was interrupted.
+        let evaluating = self.0.guests.spawn(async move {
+            let decided = attempt::evaluate(&shared.sandbox, &settings, &run, started_at).await;
+            (run, decided)
+        });
+        let (run, decided) = match evaluating.await {
+            Ok(evaluated) => evaluated,
+            Err(error) => {
+                tracing::error!(error = %error, "an evaluation was cut off; its run's lease rescues it");
+                return;
+            }
+        };
         drop(permit);
         fail_point::reach(Point::RunEvaluated);
         let finished_at = self.0.clock.now();
