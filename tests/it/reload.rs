@@ -384,6 +384,18 @@ fn addresses_that_requests_may_reach_follow_the_configuration() {
 }
 
 #[test]
+fn another_master_key_is_listed_as_changed() {
+    let (host, _) = host();
+    assert!(host.folder.path("triage.key").exists());
+    host.folder.replace("triage.key", "7".repeat(64));
+    let changed = host.reload("applied");
+    assert_eq!(
+        texts(&changed["last_reload"]["changes"]),
+        ["settings: 1 changed (server.master_key)"]
+    );
+}
+
+#[test]
 fn only_an_operator_of_the_whole_host_sees_the_configuration() {
     let (host, _) = host();
     let ask = |token: &str| {

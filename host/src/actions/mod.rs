@@ -180,7 +180,7 @@ impl Actions {
         {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::error!(error = %error, "cannot claim actions");
+                error.log("cannot claim actions");
                 sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
                 Vec::new()
             }

@@ -16,6 +16,7 @@ pub(super) fn between(old: &Setup, new: &Setup) -> Vec<String> {
             "server.trusted_proxies",
             was.trusted_proxies != is.trusted_proxies,
         ),
+        ("server.master_key", was.master_key != is.master_key),
         ("egress.allow", was.egress_allow != is.egress_allow),
         ("retention.events", was.keep_events_ms != is.keep_events_ms),
     ];

@@ -14,6 +14,7 @@ pub mod integrations;
 mod keys;
 mod order;
 mod reader;
+mod ready;
 pub mod rejections;
 pub mod retention;
 mod row;
@@ -57,6 +58,19 @@ pub enum StoreError {
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Says in the log that something was not done and is tried again: a store with much to do is
+    /// no error.
+    pub fn log(&self, what: &str) {
+        match self {
+            Self::Busy => tracing::debug!(error = %self, "{what}"),
+            Self::Unavailable(_) | Self::Malformed(_) | Self::Closed => {
+                tracing::error!(error = %self, "{what}");
+            }
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -104,6 +118,19 @@ pub enum OpenError {
         /// What is malformed.
         what: &'static str,
     },
+    /// The disk takes no writes.
+    #[error(
+        "cannot write beside {}: its disk takes no writes; free some of it, or move the database and \
+         say where it is in `server.database`; nothing that was accepted is lost",
+        .path.display()
+    )]
+    Disk {
+        /// The database's file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is not a database of ours, or is damaged.
     #[error("cannot open {} as a triage database", .path.display())]
     Sqlite {
@@ -142,7 +169,9 @@ pub struct Store {
 impl Store {
     /// Creates the database, or brings an existing one to the present schema.
     pub fn create(path: &Path) -> Result<(), OpenError> {
-        schema::open_for_writing(path).map(drop)
+        schema::open_for_writing(path)
+            .map(drop)
+            .map_err(schema::explained)
     }
 
     /// Opens the database to serve it. Only one process can at a time.
@@ -170,6 +199,10 @@ impl Store {
     }
 
     fn writing(path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
+        Self::writing_there(path, lock).map_err(schema::explained)
+    }
+
+    fn writing_there(path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
         let mut connection = schema::open_for_writing(path)?;
         let sqlite = |source| OpenError::Sqlite {
             path: path.to_owned(),
@@ -247,11 +280,5 @@ impl Store {
         tokio::task::spawn_blocking(move || readers.run(work))
             .await
             .map_err(|_| StoreError::Closed)?
-    }
-
-    /// Whether the database can be read and written now.
-    pub async fn ready(&self) -> Result<(), StoreError> {
-        self.write(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?))
-            .await
     }
 }

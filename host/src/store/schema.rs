@@ -1,12 +1,13 @@
 //! Opening the database file: pragmas, lock, migrations.
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::OpenError;
 
@@ -110,6 +111,37 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     // value is bound to it: every statement, at every run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
+}
+
+/// What is wrong with the disk, where that is why SQLite could not open the database: SQLite says
+/// "disk I/O error" for most of it.
+pub(super) fn explained(error: OpenError) -> OpenError {
+    let OpenError::Sqlite { path, source } = error else {
+        return error;
+    };
+    let is_disk = matches!(
+        source.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull)
+    );
+    match is_disk.then(|| probe(&path)) {
+        Some(Err(source)) => OpenError::Disk { path, source },
+        Some(Ok(())) | None => OpenError::Sqlite { path, source },
+    }
+}
+
+/// Writes a page beside the database, as SQLite would, and takes it away again.
+fn probe(path: &Path) -> io::Result<()> {
+    let mut probe_path = path.as_os_str().to_owned();
+    probe_path.push(".probe");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&probe_path)?;
+    let written = file.write_all(&[0; 8192]).and_then(|()| file.sync_all());
+    let removed = std::fs::remove_file(&probe_path);
+    written.and(removed)
 }
 
 /// Makes sure that no other process serves this database, for as long as the file is held.

@@ -3,6 +3,7 @@
 mod accept;
 mod access;
 mod failures;
+mod limits;
 mod opening;
 mod order;
 mod plans;

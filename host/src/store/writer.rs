@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::checkpoint::Checkpointer;
+use super::ready::Proof;
 use super::seen::{self, Seen};
 use crate::fail_point::{self, Point};
 
@@ -60,6 +61,8 @@ where
 /// The writer thread. Dropping it finishes what waits and closes the database.
 pub(super) struct Writer {
     queue: Option<SyncSender<Box<dyn Write>>>,
+    /// Whether the disk takes commits.
+    pub(super) proof: Proof,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,21 +73,23 @@ impl Writer {
         checkpointer: Option<Checkpointer>,
     ) -> Self {
         let (queue, waiting) = sync_channel(WRITES_WAITING_MAX);
+        let proof = Proof::default();
+        let disk = Disk {
+            connection,
+            seen,
+            proof: proof.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                run(
-                    &connection,
-                    seen.as_deref(),
-                    checkpointer.as_ref(),
-                    &waiting,
-                );
+                run(&disk, checkpointer.as_ref(), &waiting);
                 // The last connection that closes moves the rest and removes the log.
                 drop(checkpointer);
             })
             .ok();
         Self {
             queue: Some(queue),
+            proof,
             thread,
         }
     }
@@ -120,12 +125,14 @@ impl Drop for Writer {
     }
 }
 
-fn run(
-    connection: &Connection,
-    seen: Option<&Mutex<Seen>>,
-    checkpointer: Option<&Checkpointer>,
-    waiting: &Receiver<Box<dyn Write>>,
-) {
+/// What commits go to.
+struct Disk {
+    connection: Connection,
+    seen: Option<Arc<Mutex<Seen>>>,
+    proof: Proof,
+}
+
+fn run(disk: &Disk, checkpointer: Option<&Checkpointer>, waiting: &Receiver<Box<dyn Write>>) {
     let mut group: Vec<Box<dyn Write>> = Vec::new();
     while let Ok(first) = waiting.recv() {
         group.push(first);
@@ -133,33 +140,33 @@ fn run(
             let Ok(next) = waiting.try_recv() else { break };
             group.push(next);
         }
-        if let Err(error) = begin(connection) {
+        if let Err(error) = begin(disk) {
             // Another process holds the lock, or the disk fails. Nothing of any write was tried,
             // and each alone would wait as long again.
             for write in group.drain(..) {
                 write.answer(Some(same(&error)));
             }
-        } else if commit(connection, seen, &mut group).is_ok() {
+        } else if commit(disk, &mut group).is_ok() {
             group.drain(..).for_each(|write| write.answer(None));
             fail_point::reach(Point::GroupTold);
         } else {
             // One write of the group failed, or the disk did. Each gets a transaction of
             // its own, so that only those that fail by themselves are refused.
             for write in group.drain(..) {
-                commit_alone(connection, seen, write);
+                commit_alone(disk, write);
             }
         }
         if let Some(checkpointer) = checkpointer {
-            checkpointer.after_commit(connection);
+            checkpointer.after_commit(&disk.connection);
         }
     }
 }
 
-fn commit_alone(connection: &Connection, seen: Option<&Mutex<Seen>>, write: Box<dyn Write>) {
+fn commit_alone(disk: &Disk, write: Box<dyn Write>) {
     let mut alone = vec![write];
-    let error = begin(connection)
+    let error = begin(disk)
         .map_err(StoreError::from)
-        .and_then(|()| commit(connection, seen, &mut alone))
+        .and_then(|()| commit(disk, &mut alone))
         .err();
     alone
         .into_iter()
@@ -169,8 +176,9 @@ fn commit_alone(connection: &Connection, seen: Option<&Mutex<Seen>>, write: Box<
         .for_each(|(write, error)| write.answer(error));
 }
 
-fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+fn begin(disk: &Disk) -> rusqlite::Result<()> {
+    let mut begin = disk.connection.prepare_cached("BEGIN IMMEDIATE")?;
+    begin.execute([]).inspect_err(|_| disk.proof.failed())?;
     fail_point::reach(Point::GroupBegun);
     Ok(())
 }
@@ -183,12 +191,15 @@ fn same(error: &rusqlite::Error) -> StoreError {
 }
 
 /// Applies every write in the transaction that is open, and commits it. On an error nothing of it stays, on disk or in `seen`.
-fn commit(
-    connection: &Connection,
-    seen: Option<&Mutex<Seen>>,
-    group: &mut [Box<dyn Write>],
-) -> Result<(), StoreError> {
+fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
+    let (connection, seen) = (&disk.connection, disk.seen.as_deref());
+    let changes = connection.total_changes();
     let outcome = apply(connection, seen, group);
+    match &outcome {
+        Ok(()) if changes < connection.total_changes() => disk.proof.committed(),
+        Ok(()) => (),
+        Err(_) => disk.proof.failed(),
+    }
     if outcome.is_err() && !connection.is_autocommit() {
         // SQLite rolls back by itself on some errors; on the others we do. There is nothing
         // to do when that fails too: the next BEGIN fails and says so.

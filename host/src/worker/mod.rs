@@ -134,7 +134,7 @@ impl Worker {
         {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::error!(error = %error, "cannot claim runs");
+                error.log("cannot claim runs");
                 sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
                 Vec::new()
             }
@@ -146,7 +146,7 @@ impl Worker {
         match self.0.store.rescue_runs(now, now).await {
             Ok(0) => (),
             Ok(count) => tracing::warn!(count, "runs whose lease ran out are queued again"),
-            Err(error) => tracing::error!(error = %error, "cannot look for lost leases"),
+            Err(error) => error.log("cannot look for lost leases"),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Writes that fail change nothing, and nothing but themselves.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
 use super::{NOW, TestStore, event, poll};
 use crate::model::event::Accepted;
 use crate::store::StoreError;
@@ -98,6 +101,54 @@ async fn a_full_queue_refuses_at_once_and_recovers() {
     }
     drop(waiting);
     assert_eq!(store.count("event").await, 1);
+}
+
+/// What a log keeps of this error.
+fn logged(error: &StoreError) -> String {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let writer = kept.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || Kept(writer.clone()))
+        .finish();
+    tracing::subscriber::with_default(subscriber, || error.log("cannot claim runs"));
+    let kept = kept.lock().unwrap();
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_busy_store_is_no_error_in_the_log_and_one_that_does_not_answer_is() {
+    let store = TestStore::new();
+    let stall = store.stall_writer();
+    let waiting = store.fill_queue();
+    let busy = store.claim_due_runs(NOW, NOW + 1, 1).await.unwrap_err();
+    let said = logged(&busy);
+    assert!(
+        said.contains("DEBUG") && said.contains("cannot claim runs"),
+        "{said}"
+    );
+    drop(stall);
+    for write in waiting {
+        write.await.unwrap();
+    }
+    let failed = store.execute("not SQL").await.unwrap_err();
+    let said = logged(&failed);
+    assert!(
+        said.contains("ERROR") && said.contains("does not answer"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
