@@ -299,6 +299,11 @@ fn a_host_with_a_certificate_speaks_tls() {
         let trusted = is_trusted(&host, &renewed.cert.pem());
         if trusted { Ok(()) } else { Err(host.log()) }
     });
+    let revision = host.json("/v1/config");
+    assert_eq!(
+        revision["last_reload"]["changes"],
+        serde_json::json!(["settings: 1 changed (server.tls)"])
+    );
     drop(host);
 
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

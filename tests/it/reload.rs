@@ -396,6 +396,41 @@ fn another_master_key_is_listed_as_changed() {
 }
 
 #[test]
+fn declared_sources_that_differ_are_listed_with_the_integrations_that_name_them() {
+    let (host, sections) = host();
+    let declared = |name: &str, kind: &str| {
+        format!(
+            "[sources.{name}]\nevent_type = \"{kind}\"\n\
+             signature = {{ header = \"x-signature\", algorithm = \"hmac-sha256\", encoding = \"hex\", signed = \"{{body}}\" }}\n"
+        )
+    };
+    let named = "[[integration]]\nid = \"shop\"\nsource = \"shop\"\nsecrets = [\"file:shop\"]\n";
+    host.folder.write("shop", "a secret of the shop's own\n");
+    let change = |text: String| {
+        host.folder.reconfigure(&(text + &sections));
+        texts(&host.reload("applied")["last_reload"]["changes"])
+    };
+    let before = declared("shop", "a") + &declared("desk", "a") + named;
+    let after = declared("shop", "b") + &declared("yard", "a") + named;
+    let policies = "policies: 1 removed (p)";
+    assert_eq!(
+        change(before),
+        [
+            "sources: 2 added (desk, shop)",
+            "integrations: 1 added (shop)",
+            policies
+        ]
+    );
+    assert_eq!(
+        change(after),
+        [
+            "sources: 1 added (yard), 1 removed (desk), 1 changed (shop)",
+            "integrations: 1 changed (shop)"
+        ]
+    );
+}
+
+#[test]
 fn only_an_operator_of_the_whole_host_sees_the_configuration() {
     let (host, _) = host();
     let ask = |token: &str| {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 
 use super::problem::Problems;
 use super::raw::RawTls;
@@ -20,11 +21,19 @@ const PEM_BYTES_MAX: u64 = 256 << 10;
 /// HTTP/2 and HTTP/1.1 by their names in RFC 7301, the better one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// How the server speaks TLS.
+/// How the server speaks TLS. Equal to what was made of a certificate and a key of the same bytes.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// Certificate, key and protocols, ready to answer with.
     pub server: Arc<ServerConfig>,
+    /// SHA-256 of both files.
+    digest: [u8; 32],
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
 }
 
 /// The section `[server.tls]`.
@@ -42,6 +51,8 @@ pub(super) fn resolve(
     };
     let certificate = file("certificate", raw.certificate, "a PEM file, as `cert.pem`");
     let key = file("key", raw.key, "a PEM file, as `key.pem`");
+    let pems = [&certificate, &key].map(|it| it.as_ref().map_or(&[][..], |(_, pem)| pem));
+    let digest = digest(pems);
     let chain =
         certificate.and_then(|(path, pem)| problems.take(at("certificate"), chain(&path, &pem)));
     let key = key.and_then(|(path, pem)| problems.take(at("key"), key_of(&path, &pem)));
@@ -49,7 +60,13 @@ pub(super) fn resolve(
     let server = problems.take(at("key"), server(chain, key))?;
     Some(Tls {
         server: Arc::new(server),
+        digest,
     })
+}
+
+/// Of the files' digests, so that where one ends is told as well.
+fn digest(pems: [&[u8]; 2]) -> [u8; 32] {
+    Sha256::digest(pems.map(Sha256::digest).concat()).into()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -16,6 +16,7 @@ pub(super) fn between(old: &Setup, new: &Setup) -> Vec<String> {
             "server.trusted_proxies",
             was.trusted_proxies != is.trusted_proxies,
         ),
+        ("server.tls", was.tls != is.tls),
         ("server.master_key", was.master_key != is.master_key),
         ("egress.allow", was.egress_allow != is.egress_allow),
         ("retention.events", was.keep_events_ms != is.keep_events_ms),
@@ -32,6 +33,7 @@ pub(super) fn between(old: &Setup, new: &Setup) -> Vec<String> {
             .collect()
     };
     [
+        differences("sources", &was.sources, &is.sources),
         differences("integrations", &was.integrations, &is.integrations),
         differences("policies", &policies(old), &policies(new)),
         differences("destinations", &was.destinations, &is.destinations),

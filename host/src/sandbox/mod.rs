@@ -33,7 +33,7 @@ pub use artefacts::{ARTEFACTS_BYTES_MAX, ArtefactKey, Artefacts};
 pub use compile::{COMMAND, Compiler, child};
 pub use engine::INSTANCES_MAX;
 pub use evaluate::{Ended, Stage};
-pub use file::PLUGIN_BYTES_MAX;
+pub use file::{PLUGIN_BYTES_MAX, check_size, read_plugin};
 pub use load::{LoadError, Plugin};
 pub use precheck::Limit;
 
@@ -130,7 +130,7 @@ impl Sandbox {
         seconds: u64,
         known: &[Arc<Plugin>],
     ) -> Result<Arc<Plugin>, LoadError> {
-        let bytes = file::read(path).map_err(|source| LoadError::Unreadable {
+        let bytes = read_plugin(path).map_err(|source| LoadError::Unreadable {
             path: path.to_owned(),
             source,
         })?;

@@ -17,9 +17,11 @@ use super::inspect::{self, Export, Imports};
 use super::pack;
 use super::process::{self, Scratch};
 use super::toolchain::{self, Search, TARGET, Toolchain};
+use crate::sandbox;
 
-/// The largest file that is taken for a plugin. Python's are about 20 MB.
-pub const INPUT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// The largest file that is read to make a component of it, in bytes: a core module may hold debug
+/// information, which a component need not.
+const INPUT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const METADATA_LIMIT: Duration = Duration::from_secs(60);
 /// Small and without unwinding, whatever the author's own profile says.
 const PROFILE: [&str; 6] = [
@@ -98,6 +100,10 @@ pub fn build(
 fn pack_file(module: &Path, out: &Path, toolchain: Option<String>) -> anyhow::Result<Built> {
     let input = read(module)?;
     let component = pack::pack(&input).with_context(|| module.display().to_string())?;
+    sandbox::check_size(component.len() as u64).with_context(|| {
+        let module = module.display();
+        format!("{module}: no host would load the component that was made of it")
+    })?;
     let inspection = inspect::inspect(&component)?;
     write_atomically(out, &component)?;
     Ok(Built {
@@ -110,8 +116,8 @@ fn pack_file(module: &Path, out: &Path, toolchain: Option<String>) -> anyhow::Re
     })
 }
 
-/// Reads a plugin's file, unless it is far too large to be one.
-pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Reads a file, unless it is far too large to make a plugin of it.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let mut bytes = Vec::new();
     file.take(INPUT_BYTES_MAX + 1)

@@ -22,6 +22,8 @@ use build::{Built, Options};
 use inspect::Inspection;
 use serde::Serialize;
 
+use crate::sandbox;
+
 /// What can be done with a plugin on the author's own machine.
 #[derive(Debug, clap::Subcommand)]
 pub enum PluginCommand {
@@ -67,7 +69,7 @@ pub fn run(command: PluginCommand, json: bool, out: &mut dyn Write) -> anyhow::R
             }
         }
         PluginCommand::Inspect { file } => {
-            let bytes = build::read(&file)?;
+            let bytes = sandbox::read_plugin(&file).with_context(|| file.display().to_string())?;
             let inspection =
                 inspect::inspect(&bytes).with_context(|| file.display().to_string())?;
             match json {

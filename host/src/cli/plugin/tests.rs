@@ -5,6 +5,7 @@ use super::inspect::{self, Imports, InspectError};
 use super::pack::{self, PackError};
 use super::process::{self, Scratch};
 use super::{PluginCommand, core_module, run, toolchain};
+use crate::sandbox::PLUGIN_BYTES_MAX;
 
 /// A module with the memory and the allocator that every plugin needs, and what
 /// `rest` adds.
@@ -271,6 +272,47 @@ fn a_file_is_packed_and_shown_from_the_command_line() {
         ]
     );
     assert!(text.contains(built["digest"].as_str().unwrap()));
+}
+
+/// A component of this size that offers a classifier: padded as debug information would.
+fn padded(file_bytes: u64) -> Vec<u8> {
+    let mut component = pack::pack(module(CLASSIFY).as_bytes()).unwrap();
+    // A custom section: its id, how long it is in LEB128 of five bytes, the length of its name (0).
+    let rest = usize::try_from(file_bytes).unwrap() - component.len() - 6;
+    component.push(0);
+    for shift in [0, 7, 14, 21, 28] {
+        let more = if shift == 28 { 0 } else { 0x80 };
+        component.push(u8::try_from((rest >> shift) & 0x7f).unwrap() | more);
+    }
+    component.resize(component.len() + rest, 0);
+    component
+}
+
+#[test]
+fn what_no_host_would_load_is_neither_built_nor_inspected() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("large.wasm"), dir.path().join("out.wasm"));
+    let attempt = |file_bytes: u64| {
+        std::fs::write(&path, padded(file_bytes)).unwrap();
+        let inspect = PluginCommand::Inspect { file: path.clone() };
+        let build = PluginCommand::Build {
+            path: path.clone(),
+            out: Some(out.clone()),
+            install_toolchain: false,
+        };
+        [inspect, build].map(|command| match run(command, true, &mut Vec::new()) {
+            Ok(()) => String::new(),
+            Err(error) => format!("{error:#}"),
+        })
+    };
+    for said in attempt(PLUGIN_BYTES_MAX + 1) {
+        assert!(said.starts_with(path.to_str().unwrap()), "{said}");
+        let cause = "it has 33554433 bytes, and a plugin may have 33554432";
+        assert!(said.contains(cause), "{said}");
+    }
+    assert!(!out.exists());
+    assert_eq!(attempt(PLUGIN_BYTES_MAX), ["", ""]);
+    assert_eq!(std::fs::metadata(out).unwrap().len(), PLUGIN_BYTES_MAX);
 }
 
 #[test]
