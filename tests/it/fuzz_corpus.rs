@@ -6,7 +6,8 @@ use std::fs;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use triage_host::config::ConfigError;
+use triage_host::config::{ConfigError, ready_sources};
+use triage_host::model::custom_source::{CustomSource, Place, Scheme, SignedPart};
 use triage_host::model::source::Source;
 use triage_host::sources::Identity;
 use triage_tests::binary;
@@ -18,7 +19,7 @@ mod checks;
 /// Mutations of each file, if nobody says how many.
 const MUTATIONS: u64 = 400;
 /// Bytes that mean something to one of the parsers.
-const TOKENS: [&str; 24] = [
+const TOKENS: [&str; 32] = [
     "\n",
     "\n\n",
     ":",
@@ -43,6 +44,14 @@ const TOKENS: [&str; 24] = [
     "v1,",
     "\u{feff}",
     "\0",
+    "\n---\n",
+    "{body}",
+    "{timestamp}",
+    "{header:x-a}",
+    "{signature:t}",
+    "{body:/id}",
+    "hmac-sha1",
+    "rfc3339",
 ];
 
 fn corpus(check: &str) -> Vec<(String, Vec<u8>)> {
@@ -139,6 +148,11 @@ fn every_configuration_is_taken_or_told_what_is_wrong() {
 }
 
 #[test]
+fn every_declared_source_is_refused_or_proves_its_sender() {
+    run("declared", checks::declared);
+}
+
+#[test]
 fn the_corpus_reaches_every_cause_of_a_rejection() {
     let seen: BTreeSet<(String, &str)> = corpus("signature_headers")
         .iter()
@@ -146,25 +160,101 @@ fn the_corpus_reaches_every_cause_of_a_rejection() {
         .map(|(source, cause)| (source.to_string(), cause))
         .collect();
     let causes = ["missing_header", "malformed_header", "signature_mismatch"];
-    let all = Source::BUILT_IN
-        .iter()
-        .flat_map(|source| causes.map(|cause| (source.to_string(), cause)));
-    assert_eq!(seen, all.collect());
+    let mut all: BTreeSet<_> = ready_sources()
+        .into_keys()
+        .flat_map(|source| causes.map(|cause| (source.clone(), cause)))
+        .collect();
+    // Whatever stands in the header of a token without a prefix is one.
+    assert!(all.remove(&("gitlab".to_owned(), "malformed_header")));
+    assert_eq!(seen, all);
 }
 
 #[test]
 fn the_corpus_holds_events_of_every_source_and_what_is_none() {
-    let (mut named, mut unparsable, mut challenges) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let (mut named, mut unparsable) = (BTreeSet::new(), BTreeSet::new());
+    let (mut challenges, mut far) = (BTreeSet::new(), BTreeSet::new());
     for (_, input) in corpus("payloads") {
-        match checks::identity(&input) {
-            (source, Identity::Event(event)) if event.event_type.ends_with(".unparsable") => {
-                unparsable.insert(source.to_string());
+        let (source, identity) = checks::identity(&input);
+        let name = source.to_string();
+        match identity {
+            Ok(Identity::Event(event)) if event.event_type.ends_with(".unparsable") => {
+                unparsable.insert(name);
             }
-            (source, Identity::Event(_)) => drop(named.insert(source.to_string())),
-            (_, Identity::Challenge(_)) => challenges += 1,
+            Ok(Identity::Event(_)) => drop(named.insert(name)),
+            Ok(Identity::Challenge(_)) => drop(challenges.insert(name)),
+            Err(rejection) => drop(far.insert((name, rejection.cause()))),
         }
     }
-    assert_eq!((named.len(), unparsable.len(), challenges), (5, 5, 1));
+    let all: BTreeSet<String> = ready_sources().into_keys().collect();
+    assert_eq!((&named, &unparsable), (&all, &all));
+    assert_eq!(challenges, BTreeSet::from(["slack".to_owned()]));
+    let causes = ["timestamp_in_future", "timestamp_too_old"];
+    assert_eq!(far, causes.map(|it| ("linear".to_owned(), it)).into());
+}
+
+/// What is special about a declaration, in words.
+fn kinds(source: &CustomSource) -> Vec<String> {
+    let mut kinds = vec![format!("secret {:?}", source.secret_encoding)];
+    match &source.signature.scheme {
+        Scheme::Token => kinds.push("token".to_owned()),
+        Scheme::Hmac(rule) => {
+            kinds.push(format!("{:?} {:?}", rule.algorithm, rule.encoding));
+            let parts = rule.signed.parts().iter();
+            kinds.extend(parts.filter_map(|it| match it {
+                SignedPart::Header(_) => Some("signed header".to_owned()),
+                SignedPart::Timestamp => Some("signed time".to_owned()),
+                SignedPart::Text(_) | SignedPart::Body => None,
+            }));
+        }
+    }
+    if let Some(rule) = &source.timestamp {
+        let place = match rule.time.place {
+            Place::Header(_) => "header",
+            Place::Body(_) => "body",
+            Place::Pair(_) => "pair",
+        };
+        kinds.push(format!("time {:?} in {place}", rule.time.unit));
+    }
+    let has_form = source.form_field.as_ref().map(|_| "form".to_owned());
+    kinds.into_iter().chain(has_form).collect()
+}
+
+#[test]
+fn the_corpus_declares_sources_of_every_kind_and_what_is_none() {
+    let (mut kinds_seen, mut problems, mut syntax) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for (_, input) in corpus("declared") {
+        match checks::declaration_of(&input) {
+            Ok(Source::Custom(custom)) => kinds_seen.extend(kinds(&custom)),
+            Ok(other) => panic!("{other}"),
+            Err(ConfigError::Invalid { problems: some, .. }) => {
+                problems.extend(some.into_iter().map(|it| it.setting));
+            }
+            Err(ConfigError::Syntax { .. }) => syntax += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(
+        Vec::from_iter(kinds_seen),
+        [
+            "Sha1 Hex",
+            "Sha256 Base64",
+            "Sha256 Hex",
+            "Sha512 Base64",
+            "form",
+            "secret Base64",
+            "secret Hex",
+            "secret Text",
+            "signed header",
+            "signed time",
+            "time Milliseconds in header",
+            "time Rfc3339 in header",
+            "time Seconds in body",
+            "time Seconds in pair",
+            "token",
+        ]
+    );
+    assert!(10 < problems.len(), "{problems:?}");
+    assert_eq!(syntax, 1);
 }
 
 #[test]
