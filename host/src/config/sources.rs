@@ -3,6 +3,8 @@
 //! Called by `resolve` before the integrations, which name them. What a template may say is
 //! `model::custom_source`'s; whether the parts of a declaration fit each other is decided here.
 
+mod fit;
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -133,6 +135,7 @@ fn source(name: &str, raw: RawSource, problems: &mut Problems) -> Option<CustomS
 /// What does not fit together.
 fn check(source: &CustomSource, problems: &mut Problems) {
     let at = |field: &str| format!("sources.{}.{field}", source.name);
+    fit::signature_apart(source, problems);
     let time_place = source.timestamp.as_ref().map(|it| &it.time.place);
     let Some(rule) = source.hmac() else {
         if source.content_window_ms.is_some() {
@@ -164,11 +167,7 @@ fn check(source: &CustomSource, problems: &mut Problems) {
             "a pair is one of a list: say what separates it in `signature.separator`",
             problems,
         ),
-        Some(separator) if source.signature.prefix.contains(separator.as_str()) => problems.add(
-            at("signature.separator"),
-            "stands in the prefix, which would be cut apart",
-        ),
-        Some(_) => (),
+        Some(separator) => fit::list(source, separator, problems),
     }
     let tolerance_ms = source.timestamp.as_ref().map_or(0, |it| it.tolerance_ms);
     if source
@@ -185,34 +184,8 @@ fn check(source: &CustomSource, problems: &mut Problems) {
 const NOTHING_SIGNED: &str = "`token` signs nothing: take this setting out";
 
 fn no_pairs(source: &CustomSource, cause: &str, problems: &mut Problems) {
-    let times = [
-        (
-            "timestamp.from",
-            source.timestamp.as_ref().map(|it| &it.time.place),
-        ),
-        (
-            "occurred_at.from",
-            source.occurred_at.as_ref().map(|it| &it.place),
-        ),
-    ];
-    let texts = [
-        ("event_type", &source.event_type),
-        ("idempotency_key", &source.idempotency_key),
-        ("ordering_key", &source.ordering_key),
-    ];
-    let in_texts = texts.into_iter().flat_map(|(name, it)| {
-        it.iter()
-            .flat_map(Template::places)
-            .map(move |it| (name, it))
-    });
-    let in_times = times
-        .into_iter()
-        .filter_map(|(name, place)| Some((name, place?)));
-    for (name, _) in in_times
-        .chain(in_texts)
-        .filter(|(_, place)| matches!(place, Place::Pair(_)))
-    {
-        problems.add(format!("sources.{}.{name}", source.name), cause);
+    for (field, _) in fit::places(source).filter(|(_, it)| matches!(it, Place::Pair(_))) {
+        problems.add(format!("sources.{}.{field}", source.name), cause);
     }
 }
 

@@ -188,6 +188,60 @@ fn the_parts_of_a_declaration_fit_each_other() {
 }
 
 #[test]
+fn the_signatures_header_is_read_for_the_signature_only() {
+    assert_snapshot!(problems_of(r#"
+        signature = { header = "X-Acme", algorithm = "token", prefix = " Bearer" }
+        timestamp = { from = "{header:X-Acme}", unit = "seconds" }
+        event_type = ["{body:/type}", "{header:x-acme}"]
+        idempotency_key = "{header:X-ACME}"
+        ordering_key = "{header:X-Acme}.{body:/id}"
+        occurred_at = { from = "{header:X-Acme}", unit = "seconds" }
+    "#), @"
+    sources.acme.timestamp.from: `x-acme` is the signature's own header
+    sources.acme.occurred_at.from: `x-acme` is the signature's own header
+    sources.acme.event_type: `x-acme` is the signature's own header
+    sources.acme.idempotency_key: `x-acme` is the signature's own header
+    sources.acme.ordering_key: `x-acme` is the signature's own header
+    sources.acme.signature.prefix: begins with a space, which no header's value does
+    ");
+    assert_snapshot!(problems_of(r#"
+        signature = { header = "X-Acme", algorithm = "hmac-sha256", encoding = "hex", signed = "{header:X-Acme}.{body}" }
+        event_type = "{body:/type}"
+    "#), @"sources.acme.signature.signed: `x-acme` is the signature's own header");
+}
+
+#[test]
+fn a_list_can_be_cut_in_one_way_only() {
+    let list = |more: &str, time: &str| {
+        problems_of(&format!(
+            r#"
+            signature = {{ header = "X-Acme", algorithm = "hmac-sha256", encoding = "hex", {more} }}
+            timestamp = {{ from = "{{signature:{time}", unit = "rfc3339" }}
+            event_type = "{{body:/type}}"
+            "#
+        ))
+    };
+    for separator in ["a", "0", ", 1", "=", "+", "/", ":", ".", "-"] {
+        let found = list(&format!("separator = \"{separator}\""), "t}");
+        let expected =
+            "sources.acme.signature.separator: holds what stands in signatures, pairs or times";
+        assert!(found.starts_with(expected), "{separator}: {found}");
+    }
+    assert_snapshot!(list("separator = \",\", prefix = \"v1=\"", "v1}"), @"sources.acme.timestamp.from: the pair has the name that signatures begin with");
+    assert_snapshot!(list("separator = \";;\"", "t;;u}"), @"sources.acme.timestamp.from: the pair's name holds `signature.separator`, which would cut it apart");
+    for separator in [",", ", ", ";", " ", "|"] {
+        good(&format!(
+            r#"
+            [sources.acme]
+            signature = {{ header = "X-Acme", algorithm = "hmac-sha256", encoding = "base64", prefix = "v1=", separator = "{separator}" }}
+            timestamp = {{ from = "{{signature:t}}", unit = "rfc3339" }}
+            event_type = "{{body:/type}}"
+            "#
+        ));
+    }
+}
+
+#[test]
 fn an_integration_of_a_source_with_problems_has_no_further_one() {
     assert_snapshot!(problems(r#"
         [sources.acme]

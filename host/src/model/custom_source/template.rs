@@ -221,11 +221,16 @@ fn place(name: &str) -> Result<Place, String> {
             .parse()
             .map(Place::Body)
             .map_err(|error: NotAPointer| error.to_string()),
-        Some(("signature", key)) if !key.is_empty() => Ok(Place::Pair(key.to_owned())),
+        Some(("signature", key)) if is_pair_name(key) => Ok(Place::Pair(key.to_owned())),
         _ => Err(format!(
             "`{{{name}}}` is none of `{{header:NAME}}`, `{{body:/pointer}}` and `{{signature:KEY}}`"
         )),
     }
+}
+
+/// Printable ASCII without spaces and `=`, which ends it.
+fn is_pair_name(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|it| it.is_ascii_graphic() && it != b'=')
 }
 
 /// A header's name (RFC 9110, section 5.1) in lower case.
@@ -281,6 +286,8 @@ mod tests {
             "{header:a b}",
             "{body:id}",
             "{signature:}",
+            "{signature: t}",
+            "{signature:t=}",
             "{other:x}",
             "a}{header:x}",
             "{header:{x}}",
