@@ -155,15 +155,40 @@ fn proof(input: &Input<'_>) {
     assert!(!headers.0.iter().any(|(_, it)| shows(it)), "{headers:?}");
 }
 
-/// No header that a declaration says is signed can be exchanged.
+/// No header that a declaration says is signed can be exchanged, nor its border with the body be moved.
 fn signed_headers(source: &Source, custom: &CustomSource, headers: &Headers, body: &[u8]) {
-    for (index, (name, _)) in headers.0.iter().enumerate() {
-        if custom.signs(&Place::Header(name.clone())) {
-            let mut changed = headers.clone();
-            changed.0[index].1.push('1');
-            assert!(verify(source, &changed, body).is_err(), "{name}");
+    for (index, (name, value)) in headers.0.iter().enumerate() {
+        if !custom.signs(&Place::Header(name.clone())) {
+            continue;
+        }
+        for (value, body) in moved(value, body) {
+            let mut forged = headers.clone();
+            forged.0[index].1 = value;
+            assert!(verify(source, &forged, &body).is_err(), "{forged:?}");
         }
     }
+}
+
+/// A longer value; and value and body with one character moved from the one to the other, whichever
+/// comes first.
+fn moved(value: &str, body: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![(format!("{value}1"), body.to_vec())];
+    if let (Some(first), Some(last)) = (value.get(..1), value.get(value.len().max(1) - 1..)) {
+        let (behind_first, before_last) = (&value[1..], &value[..value.len() - 1]);
+        all.push((before_last.to_owned(), [last.as_bytes(), body].concat()));
+        all.push((behind_first.to_owned(), [body, first.as_bytes()].concat()));
+    }
+    if let [first, rest @ ..] = body
+        && first.is_ascii()
+    {
+        all.push((format!("{value}{}", char::from(*first)), rest.to_vec()));
+    }
+    if let [rest @ .., last] = body
+        && last.is_ascii()
+    {
+        all.push((format!("{}{value}", char::from(*last)), rest.to_vec()));
+    }
+    all
 }
 
 /// The cause for which an input is not believed.
