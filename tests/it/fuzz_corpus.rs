@@ -249,6 +249,7 @@ fn the_corpus_declares_sources_of_every_kind_and_what_is_none() {
             "time Milliseconds in header",
             "time Rfc3339 in header",
             "time Seconds in body",
+            "time Seconds in header",
             "time Seconds in pair",
             "token",
         ]
