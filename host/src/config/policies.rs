@@ -10,7 +10,9 @@ use toml::Table;
 use super::problem::Problems;
 use super::raw::{RawGrants, RawLimits, RawModel, RawPolicy};
 use super::{destinations, on_failure, order, raw, resolve, values};
-use crate::model::policy::{Grants, Limits, MEMORY_MB_MAX, Policy, WALL_MS_MAX};
+use crate::model::policy::{
+    Grants, Limits, MEMORY_MB_MAX, Policy, TABLE_ELEMENTS_MAX, WALL_MS_MAX,
+};
 use crate::model::trigger::Trigger;
 
 /// The most policies of one tenant: a delivery can queue a run for each.
@@ -23,6 +25,9 @@ const CONCURRENCY_MOST: usize = 256;
 const HOST_CALL_KB_MOST: u64 = 16 << 10;
 const LOG_KB_MOST: u64 = 1 << 10;
 const ACTIONS_MOST: usize = 256;
+const LABELS_MOST: usize = 256;
+const TEXT_KB_MOST: usize = 1 << 10;
+const HANDLES_MOST: usize = 16_384;
 const TOKENS_PER_DAY_MOST: u64 = 1_000_000_000_000;
 
 const _: () = assert!(
@@ -233,53 +238,37 @@ fn model(setting: &str, table: Table, problems: &mut Problems) -> bool {
 fn limits(setting: &str, table: Table, problems: &mut Problems) -> Limits {
     let raw: RawLimits = raw::section(setting, table, problems);
     let default = Limits::default();
-    let kib = 1 << 10;
-    let mib = 1 << 20;
-    let mut number = |name: &str, value: Option<i64>, most: u64, default: u64| {
-        values::bounded(
-            problems,
-            &format!("{setting}.{name}"),
-            value,
-            1..=most,
-            default,
-        )
+    let (kib, mib) = (1 << 10, 1 << 20);
+    let mut read = |name: &str, value: Option<i64>, most: u64, default: u64| {
+        let setting = format!("{setting}.{name}");
+        values::bounded(problems, &setting, value, 1..=most, default)
     };
-    let cpu_ms = number("cpu_ms", raw.cpu_ms, CPU_MS_MOST, default.cpu_ms);
-    let wall_ms = number("wall_ms", raw.wall_ms, WALL_MS_MAX, default.wall_ms);
-    let memory_mb = number(
-        "memory_mb",
-        raw.memory_mb,
-        MEMORY_MB_MAX,
-        default.memory_bytes / mib,
-    );
-    let host_call_kb = number(
-        "host_call_kb",
-        raw.host_call_kb,
-        HOST_CALL_KB_MOST,
-        default.host_call_bytes / kib,
-    );
-    let log_kb = number("log_kb", raw.log_kb, LOG_KB_MOST, default.log_bytes / kib);
+    let cpu_ms = read("cpu_ms", raw.cpu_ms, CPU_MS_MOST, default.cpu_ms);
+    let wall_ms = read("wall_ms", raw.wall_ms, WALL_MS_MAX, default.wall_ms);
+    let memory_mb = default.memory_bytes / mib;
+    let memory_mb = read("memory_mb", raw.memory_mb, MEMORY_MB_MAX, memory_mb);
+    let call_kb = default.host_call_bytes / kib;
+    let call_kb = read("host_call_kb", raw.host_call_kb, HOST_CALL_KB_MOST, call_kb);
+    let log_kb = read("log_kb", raw.log_kb, LOG_KB_MOST, default.log_bytes / kib);
+
     let mut count = |name: &str, value: Option<i64>, most: usize, default: usize| {
-        values::bounded(
-            problems,
-            &format!("{setting}.{name}"),
-            value,
-            1..=most,
-            default,
-        )
+        let setting = format!("{setting}.{name}");
+        values::bounded(problems, &setting, value, 1..=most, default)
     };
+    let (elements, most) = (default.table_elements, TABLE_ELEMENTS_MAX);
+    let table_elements = count("table_elements", raw.table_elements, most, elements);
+    let handles = count("handles", raw.handles, HANDLES_MOST, default.handles);
     let actions = count(
         "actions_max",
         raw.actions_max,
         ACTIONS_MOST,
         default.actions,
     );
-    let concurrency = count(
-        "concurrency",
-        raw.concurrency,
-        CONCURRENCY_MOST,
-        default.concurrency,
-    );
+    let labels = count("labels_max", raw.labels_max, LABELS_MOST, default.labels);
+    let text_kb = default.text_bytes >> 10;
+    let text_kb = count("text_kb", raw.text_kb, TEXT_KB_MOST, text_kb);
+    let together = default.concurrency;
+    let concurrency = count("concurrency", raw.concurrency, CONCURRENCY_MOST, together);
     if wall_ms < cpu_ms {
         let message = format!("{wall_ms} is less than cpu_ms, which is {cpu_ms}");
         problems.add(format!("{setting}.wall_ms"), message);
@@ -288,9 +277,13 @@ fn limits(setting: &str, table: Table, problems: &mut Problems) -> Limits {
         cpu_ms,
         wall_ms,
         memory_bytes: memory_mb * mib,
-        host_call_bytes: host_call_kb * kib,
+        table_elements,
+        handles,
+        host_call_bytes: call_kb * kib,
         log_bytes: log_kb * kib,
         actions,
+        labels,
+        text_bytes: text_kb << 10,
         concurrency,
     }
 }

@@ -188,9 +188,13 @@ pub(super) struct RawLimits {
     pub wall_ms: Option<i64>,
     pub memory_mb: Option<i64>,
     pub concurrency: Option<i64>,
+    pub table_elements: Option<i64>,
+    pub handles: Option<i64>,
     pub host_call_kb: Option<i64>,
     pub log_kb: Option<i64>,
     pub actions_max: Option<i64>,
+    pub labels_max: Option<i64>,
+    pub text_kb: Option<i64>,
 }
 
 /// Sorts the file's sections out.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::decision::Classification;
-use crate::model::outcome::Breach;
+use crate::model::outcome::{Breach, Broken};
 use crate::model::policy::DefaultRoute;
 
 const RETRY: RetryPolicy = RetryPolicy {
@@ -23,7 +23,11 @@ fn attempt(number: u32, breaches: u32) -> Attempt {
 }
 
 fn trap() -> Outcome {
-    Outcome::Broken(Breach::Trap("unreachable".to_owned()))
+    Outcome::Broken(Broken {
+        plugin: "p".to_owned(),
+        digest: "d1".to_owned(),
+        breach: Breach::Trap("unreachable".to_owned()),
+    })
 }
 
 #[track_caller]
@@ -90,7 +94,7 @@ fn a_breach_is_tried_once_more_whatever_on_failure_says() {
 
 #[test]
 fn a_second_breach_follows_on_failure() {
-    let reason = "trap: unreachable; on_failure is dead-letter".to_owned();
+    let reason = "plugin `p` (version d1): trap: unreachable; on_failure is dead-letter".to_owned();
     check(
         &trap(),
         attempt(2, 1),

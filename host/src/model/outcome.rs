@@ -9,8 +9,8 @@ pub enum Outcome {
     Decided(Box<Decision>),
     /// The plugin answered that it cannot decide.
     Refused(Refusal),
-    /// The plugin broke a rule and was stopped.
-    Broken(Breach),
+    /// A plugin broke a rule and was stopped.
+    Broken(Broken),
     /// The host could not run the plugin. Not the plugin's fault.
     HostError(String),
     /// The policy was taken out of the configuration after the run was queued.
@@ -42,37 +42,80 @@ pub enum Refusal {
     Other(String),
 }
 
-/// The rule that a plugin broke.
+/// Which version of which plugin broke which rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("plugin `{plugin}` (version {}): {breach}", short(.digest))]
+pub struct Broken {
+    /// The plugin's name.
+    pub plugin: String,
+    /// SHA-256 of its component in hexadecimal.
+    pub digest: String,
+    /// The rule.
+    pub breach: Breach,
+}
+
+/// As many characters of a digest as tell versions apart for a person.
+fn short(digest: &str) -> &str {
+    digest.get(..DIGEST_CHARS_SHOWN).unwrap_or(digest)
+}
+
+const DIGEST_CHARS_SHOWN: usize = 12;
+
+/// The rule that a plugin broke. Where a policy can allow more, the text names its setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Breach {
     /// It computed for longer than the policy allows.
-    #[error("cpu limit: computed for more than {limit_ms} ms")]
+    #[error(
+        "cpu limit: computed for more than {limit_ms} ms; the policy's limits.cpu_ms can allow more"
+    )]
     CpuLimit {
         /// The limit.
         limit_ms: u64,
     },
     /// It took longer than the policy allows, waiting included.
-    #[error("wall limit: took more than {limit_ms} ms")]
+    #[error("wall limit: took more than {limit_ms} ms; the policy's limits.wall_ms can allow more")]
     WallLimit {
         /// The limit.
         limit_ms: u64,
     },
     /// It asked for more memory than the policy allows.
-    #[error("memory limit: asked for more than {limit_bytes} bytes of {what}")]
+    #[error(
+        "memory limit: asked for more than {limit_bytes} bytes; the policy's limits.memory_mb can allow more"
+    )]
     MemoryLimit {
-        /// `memory` or `table`.
-        what: &'static str,
         /// The limit.
         limit_bytes: u64,
     },
+    /// Its tables grew over what the policy allows.
+    #[error(
+        "table limit: asked for more than {limit} table elements; \
+         the policy's limits.table_elements can allow more"
+    )]
+    TableLimit {
+        /// The limit.
+        limit: usize,
+    },
     /// It passed more bytes in one host call, or back as its answer, than the policy allows.
-    #[error("host call limit: passed more than {limit_bytes} bytes in one call or answer")]
+    #[error(
+        "host call limit: passed more than {limit_bytes} bytes in one call or answer; \
+         the policy's limits.host_call_kb can allow more"
+    )]
     HostCallLimit {
         /// The limit.
         limit_bytes: u64,
     },
-    /// It held more handles of host objects at once than a guest may.
-    #[error("handle limit: held more than {limit} handles at once")]
+    /// It asked for more randomness at once than any guest may.
+    #[error(
+        "random limit: asked for more than {limit_bytes} random bytes at once; ask in smaller parts"
+    )]
+    RandomLimit {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// It held more handles of host objects at once than the policy allows.
+    #[error(
+        "handle limit: held more than {limit} handles at once; the policy's limits.handles can allow more"
+    )]
     HandleLimit {
         /// The limit.
         limit: usize,
@@ -89,9 +132,73 @@ pub enum Breach {
     /// Its answer does not follow the contract.
     #[error("contract violation: {0}")]
     Contract(String),
-    /// Its answer is over a limit, or asks for what the policy was not granted.
+    /// A part of its answer is over a limit.
+    #[error(
+        "answer limit: {what} has {value} {unit}, the most is {limit}{}",
+        can_allow(.setting)
+    )]
+    AnswerLimit {
+        /// The part, as `action `page`: title`.
+        what: String,
+        /// How much of it there is.
+        value: usize,
+        /// What is counted: `bytes`, `labels`, `actions`.
+        unit: &'static str,
+        /// The limit.
+        limit: usize,
+        /// The policy's setting, where it is one.
+        setting: Option<&'static str>,
+    },
+    /// Its answer makes no sense, or asks for what the policy was not granted.
     #[error("answer refused: {0}")]
     Answer(String),
+}
+
+fn can_allow(setting: &Option<&str>) -> String {
+    setting.map_or_else(String::new, |it| {
+        format!("; the policy's limits.{it} can allow more")
+    })
+}
+
+impl Breach {
+    /// The same about a part of something, which goes in front.
+    pub fn of(self, whole: &str) -> Self {
+        match self {
+            Self::Answer(text) => Self::Answer(format!("{whole}: {text}")),
+            Self::AnswerLimit {
+                what,
+                value,
+                unit,
+                limit,
+                setting,
+            } => Self::AnswerLimit {
+                what: format!("{whole}: {what}"),
+                value,
+                unit,
+                limit,
+                setting,
+            },
+            other => other,
+        }
+    }
+
+    /// The rule as a stable name, for lists and metrics.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::CpuLimit { .. } => "cpu_limit",
+            Self::WallLimit { .. } => "wall_limit",
+            Self::MemoryLimit { .. } => "memory_limit",
+            Self::TableLimit { .. } => "table_limit",
+            Self::HostCallLimit { .. } => "host_call_limit",
+            Self::RandomLimit { .. } => "random_limit",
+            Self::HandleLimit { .. } => "handle_limit",
+            Self::Exited { .. } => "exited",
+            Self::Trap(_) => "trap",
+            Self::Contract(_) => "contract_violation",
+            Self::AnswerLimit { .. } => "answer_limit",
+            Self::Answer(_) => "answer_refused",
+        }
+    }
 }
 
 impl Outcome {
@@ -103,15 +210,7 @@ impl Outcome {
             Self::Refused(Refusal::Retry { .. }) => "retry",
             Self::Refused(Refusal::Permanent(_)) => "permanent",
             Self::Refused(Refusal::Other(_)) => "failed",
-            Self::Broken(Breach::CpuLimit { .. }) => "cpu_limit",
-            Self::Broken(Breach::WallLimit { .. }) => "wall_limit",
-            Self::Broken(Breach::MemoryLimit { .. }) => "memory_limit",
-            Self::Broken(Breach::HostCallLimit { .. }) => "host_call_limit",
-            Self::Broken(Breach::HandleLimit { .. }) => "handle_limit",
-            Self::Broken(Breach::Exited { .. }) => "exited",
-            Self::Broken(Breach::Trap(_)) => "trap",
-            Self::Broken(Breach::Contract(_)) => "contract_violation",
-            Self::Broken(Breach::Answer(_)) => "answer_refused",
+            Self::Broken(broken) => broken.breach.class(),
             Self::HostError(_) => "host_error",
             Self::Unconfigured { .. } => "unconfigured",
         }
@@ -122,7 +221,7 @@ impl Outcome {
         match self {
             Self::Decided(_) => None,
             Self::Refused(refusal) => Some(refusal.to_string()),
-            Self::Broken(breach) => Some(breach.to_string()),
+            Self::Broken(broken) => Some(broken.to_string()),
             Self::HostError(text) => Some(text.clone()),
             Self::Unconfigured { policy } => {
                 Some(format!("policy `{policy}` is not configured any more"))

@@ -114,6 +114,9 @@ pub const WALL_MS_MAX: u64 = 300_000;
 /// The largest linear memory that a policy may be given, in MiB; a guest's slot has room for it.
 pub const MEMORY_MB_MAX: u64 = 256;
 
+/// The most elements that the tables of a guest may have together; a guest's slot has room for as many in each.
+pub const TABLE_ELEMENTS_MAX: usize = 60_000;
+
 /// What one attempt may consume. Each stage (classify, triage) has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -123,12 +126,20 @@ pub struct Limits {
     pub wall_ms: u64,
     /// Linear memory in bytes.
     pub memory_bytes: u64,
+    /// Elements of all tables together.
+    pub table_elements: usize,
+    /// Handles of host objects that are held at the same time.
+    pub handles: usize,
     /// Bytes that may cross in one host call, or in the answer.
     pub host_call_bytes: u64,
     /// Bytes of log lines that are kept.
     pub log_bytes: u64,
     /// Actions in one plan.
     pub actions: usize,
+    /// Labels of one classification or ticket.
+    pub labels: usize,
+    /// Bytes of a ticket's body, a message or a webhook's payload.
+    pub text_bytes: usize,
     /// Runs of this policy at the same time.
     pub concurrency: usize,
 }
@@ -139,9 +150,13 @@ impl Default for Limits {
             cpu_ms: 50,
             wall_ms: 30_000,
             memory_bytes: 64 << 20,
+            table_elements: TABLE_ELEMENTS_MAX,
+            handles: 1_024,
             host_call_bytes: 4 << 20,
             log_bytes: 64 << 10,
             actions: 32,
+            labels: 32,
+            text_bytes: 256 << 10,
             concurrency: 16,
         }
     }

@@ -11,7 +11,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
 };
 
-use crate::model::policy::MEMORY_MB_MAX;
+use crate::model::policy::{MEMORY_MB_MAX, TABLE_ELEMENTS_MAX};
 
 /// Guests that can be alive at the same time.
 pub const INSTANCES_MAX: u32 = 256;
@@ -23,10 +23,6 @@ pub const CORE_INSTANCES_MAX: u32 = 128;
 pub const MEMORIES_MAX: u32 = 4;
 /// Tables of one component.
 pub const TABLES_MAX: u32 = 24;
-/// Elements of one table, and of all tables of one guest together.
-pub const TABLE_ELEMENTS_MAX: usize = 60_000;
-/// Handles of host objects that a guest can hold at the same time; wasmtime's own default is 100,000.
-pub(super) const HANDLES_MAX: usize = 1_024;
 
 /// Native stack of a guest in bytes; deeper recursion is a trap.
 const GUEST_STACK_BYTES: usize = 512 << 10;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use super::engine::HANDLES_MAX;
 use super::host::StageState;
 use super::load::Plugin;
 use super::meter::LimitPassed;
@@ -146,13 +145,10 @@ impl Sandbox {
     }
 
     fn store(&self, limits: &Limits, capabilities: Capabilities) -> Store<StageState> {
-        let mut store = Store::new(
-            &self.0.engine,
-            StageState::new(capabilities, limits.memory_bytes),
-        );
+        let mut store = Store::new(&self.0.engine, StageState::new(capabilities, limits));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(HANDLES_MAX);
+        store.set_max_component_handles(limits.handles);
         let limit_ms = limits.cpu_ms;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |context| {
@@ -200,7 +196,9 @@ fn ended_by<T>(error: &wasmtime::Error, limits: &Limits) -> Ended<T> {
     if text.contains("store handle limit exceeded")
         || matches!(error.downcast_ref(), Some(ResourceTableError::Full))
     {
-        return Ended::Broken(Breach::HandleLimit { limit: HANDLES_MAX });
+        return Ended::Broken(Breach::HandleLimit {
+            limit: limits.handles,
+        });
     }
     if text.contains("fuel allocated for hostcalls has been exhausted") {
         return Ended::Broken(Breach::HostCallLimit {

@@ -4,6 +4,7 @@ use super::bindings::triage::policy::{clock, log, settings, types};
 use super::meter::{CpuMeter, MemoryMeter};
 use super::wasi::Wasi;
 use crate::capabilities::Capabilities;
+use crate::model::policy::Limits;
 use crate::model::run::LogLine;
 
 /// Everything that one stage of one attempt may touch. Dropped with its store.
@@ -11,17 +12,19 @@ pub(super) struct StageState {
     pub(super) capabilities: Capabilities,
     pub(super) cpu: CpuMeter,
     pub(super) memory: MemoryMeter,
+    handles_max: usize,
     // Made at the first call: most guests import no WASI.
     wasi: Option<Wasi>,
 }
 
 impl StageState {
-    pub(super) fn new(capabilities: Capabilities, memory_bytes_max: u64) -> Self {
-        let memory = MemoryMeter::new(memory_bytes_max);
+    pub(super) fn new(capabilities: Capabilities, limits: &Limits) -> Self {
+        let memory = MemoryMeter::new(limits);
         Self {
             capabilities,
             cpu: CpuMeter::default(),
             memory,
+            handles_max: limits.handles,
             wasi: None,
         }
     }
@@ -29,7 +32,8 @@ impl StageState {
     /// What the guest has of `wasi:*`.
     pub(super) fn wasi(&mut self) -> &mut Wasi {
         let log = &self.capabilities.log;
-        self.wasi.get_or_insert_with(|| Wasi::new(log))
+        self.wasi
+            .get_or_insert_with(|| Wasi::new(log, self.handles_max))
     }
 
     /// The lines of the guest, with those that it wrote to standard output and error.

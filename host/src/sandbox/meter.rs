@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
-use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use crate::model::outcome::Breach;
+use crate::model::policy::Limits;
 
 /// A limit was passed: carried through wasmtime as the error that ends the guest.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -84,14 +85,16 @@ fn thread_cpu_ns() -> u64 {
 #[derive(Debug)]
 pub(super) struct MemoryMeter {
     limit_bytes: u64,
+    limit_elements: usize,
     bytes: u64,
     elements: usize,
 }
 
 impl MemoryMeter {
-    pub(super) fn new(limit_bytes: u64) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            limit_bytes,
+            limit_bytes: limits.memory_bytes,
+            limit_elements: limits.table_elements,
             bytes: 0,
             elements: 0,
         }
@@ -115,7 +118,6 @@ impl ResourceLimiter for MemoryMeter {
         let bytes = self.bytes + desired.saturating_sub(current) as u64;
         if self.limit_bytes < bytes {
             let breach = Breach::MemoryLimit {
-                what: "memory",
                 limit_bytes: self.limit_bytes,
             };
             return Err(wasmtime::Error::new(LimitPassed(breach)));
@@ -133,11 +135,10 @@ impl ResourceLimiter for MemoryMeter {
         let elements = self
             .elements
             .saturating_add(desired.saturating_sub(current));
-        if TABLE_ELEMENTS_MAX < elements {
-            let limit_bytes = (TABLE_ELEMENTS_MAX * size_of::<usize>()) as u64;
-            return Err(wasmtime::Error::new(LimitPassed(Breach::MemoryLimit {
-                what: "table",
-                limit_bytes,
+        if self.limit_elements < elements {
+            let limit = self.limit_elements;
+            return Err(wasmtime::Error::new(LimitPassed(Breach::TableLimit {
+                limit,
             })));
         }
         self.elements = elements;

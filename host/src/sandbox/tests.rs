@@ -20,9 +20,13 @@ const LIMITS: Limits = Limits {
     cpu_ms: 20,
     wall_ms: 5_000,
     memory_bytes: 1 << 20,
+    table_elements: 1_000,
+    handles: 64,
     host_call_bytes: 64 << 10,
     log_bytes: 200,
     actions: 4,
+    labels: 32,
+    text_bytes: 256 << 10,
     concurrency: 1,
 };
 
@@ -214,9 +218,18 @@ async fn growing_memory_ends_at_the_memory_limit() {
     assert_eq!(
         breach(&bytes).await,
         Breach::MemoryLimit {
-            what: "memory",
             limit_bytes: 1 << 20
         }
+    );
+}
+
+#[tokio::test]
+async fn growing_tables_end_at_the_table_limit() {
+    let grow = "(loop (drop (table.grow (ref.null func) (i32.const 100))) (br 0))";
+    let memory_and_table = "(memory (export \"memory\") 2) (table 0 funcref)";
+    assert_eq!(
+        breach(&component_with("", memory_and_table, grow)).await,
+        Breach::TableLimit { limit: 1_000 }
     );
 }
 
@@ -226,7 +239,6 @@ async fn a_large_first_memory_ends_at_the_memory_limit() {
     assert_eq!(
         breach(&bytes).await,
         Breach::MemoryLimit {
-            what: "memory",
             limit_bytes: 1 << 20
         }
     );

@@ -18,7 +18,6 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::engine::HANDLES_MAX;
 use super::host::StageState;
 use super::meter::LimitPassed;
 use crate::capabilities::log::Log;
@@ -27,9 +26,9 @@ use crate::capabilities::random::REQUEST_BYTES_MAX;
 use crate::capabilities::time::Monotonic;
 use crate::model::outcome::Breach;
 
-/// Entries of the table of host objects behind handles. Some handles have two; the guest's
-/// own table of handles is limited as well.
-const OBJECTS_MAX: usize = 2 * HANDLES_MAX;
+/// Entries of the table of host objects for each handle that the guest may have. Some handles
+/// have two; the guest's own table of handles is limited as well.
+const OBJECTS_PER_HANDLE: usize = 2;
 /// Bytes that a guest may write to a stream at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -43,9 +42,9 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    pub(super) fn new(log: &Log) -> Self {
+    pub(super) fn new(log: &Log, handles_max: usize) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(OBJECTS_MAX);
+        table.set_max_capacity(OBJECTS_PER_HANDLE * handles_max);
         Self {
             context: WasiCtxBuilder::new()
                 .allow_tcp(false)
@@ -211,7 +210,7 @@ impl random::Host for StageState {
             Ok(count_fits) if count <= REQUEST_BYTES_MAX => {
                 Ok(self.capabilities.random.bytes(count_fits))
             }
-            _ => Err(passed(Breach::HostCallLimit {
+            _ => Err(passed(Breach::RandomLimit {
                 limit_bytes: REQUEST_BYTES_MAX,
             })),
         }

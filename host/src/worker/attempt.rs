@@ -9,12 +9,12 @@ use crate::content;
 use crate::live::Setup;
 use crate::model::action::NewAction;
 use crate::model::decision::{Classification, Decision, Priority};
-use crate::model::outcome::{Breach, Outcome};
+use crate::model::outcome::{Breach, Broken, Outcome};
 use crate::model::policy::Policy;
 use crate::model::run::{ClaimedRun, Evaluation};
 use crate::model::time::TimestampMs;
 use crate::registry::Deployed;
-use crate::sandbox::{Ended, Sandbox, Stage};
+use crate::sandbox::{Ended, Plugin, Sandbox, Stage};
 
 /// What an attempt came to, with the actions of its decision.
 pub(super) struct Decided {
@@ -77,6 +77,29 @@ fn nothing_done(outcome: Outcome) -> Evaluation {
     }
 }
 
+/// Which version of which plugin a stage runs.
+struct Version {
+    plugin: String,
+    digest: String,
+}
+
+impl Version {
+    fn of(name: Option<&str>, plugin: &Plugin) -> Self {
+        Self {
+            plugin: name.unwrap_or_default().to_owned(),
+            digest: plugin.digest.clone(),
+        }
+    }
+
+    fn broke(&self, breach: Breach) -> Outcome {
+        Outcome::Broken(Broken {
+            plugin: self.plugin.clone(),
+            digest: self.digest.clone(),
+            breach,
+        })
+    }
+}
+
 struct Pipeline<'a> {
     sandbox: &'a Sandbox,
     setup: &'a Setup,
@@ -104,6 +127,7 @@ impl Pipeline<'_> {
                 Vec::new(),
             ));
         };
+        let version = Version::of(self.policy.triager.as_deref(), triager);
         self.evaluation.triager_digest = Some(triager.digest.clone());
         let limits = self.policy.limits;
         let stage = self
@@ -116,7 +140,7 @@ impl Pipeline<'_> {
                 self.capabilities("triage"),
             )
             .await;
-        let plan = self.answer(stage)?;
+        let plan = self.answer(&version, stage)?;
         let actions = check::plan(
             self.policy,
             &self.setup.config.destinations,
@@ -124,7 +148,7 @@ impl Pipeline<'_> {
             &plan,
             self.now,
         )
-        .map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
+        .map_err(|breach| version.broke(breach))?;
         Ok((
             Decision {
                 classification,
@@ -138,15 +162,15 @@ impl Pipeline<'_> {
         let Some(classifier) = &self.deployed.classifier else {
             return Ok(Classification::unclassified());
         };
+        let version = Version::of(self.policy.classifier.as_deref(), classifier);
         self.evaluation.classifier_digest = Some(classifier.digest.clone());
         let limits = self.policy.limits;
         let stage = self
             .sandbox
             .classify(classifier, self.run, &limits, self.capabilities("classify"))
             .await;
-        let classification = self.answer(stage)?;
-        check::classification(&classification)
-            .map_err(|refused| Outcome::Broken(Breach::Answer(refused)))?;
+        let classification = self.answer(&version, stage)?;
+        check::classification(&limits, &classification).map_err(|breach| version.broke(breach))?;
         Ok(classification)
     }
 
@@ -160,7 +184,7 @@ impl Pipeline<'_> {
     }
 
     /// Adds what a stage took to the evaluation, and gives its answer.
-    fn answer<T>(&mut self, stage: Stage<T>) -> Result<T, Outcome> {
+    fn answer<T>(&mut self, version: &Version, stage: Stage<T>) -> Result<T, Outcome> {
         let evaluation = &mut self.evaluation;
         evaluation.log.extend(stage.log);
         evaluation.cpu_us += stage.cpu_us;
@@ -168,7 +192,7 @@ impl Pipeline<'_> {
         match stage.ended {
             Ended::Answer(answer) => Ok(answer),
             Ended::Refused(refusal) => Err(Outcome::Refused(refusal)),
-            Ended::Broken(breach) => Err(Outcome::Broken(breach)),
+            Ended::Broken(breach) => Err(version.broke(breach)),
             Ended::HostError(text) => Err(Outcome::HostError(text)),
         }
     }

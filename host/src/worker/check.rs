@@ -6,7 +6,8 @@ use crate::model::action::NewAction;
 use crate::model::decision::{ActionContent, Classification, Plan, PlannedAction};
 use crate::model::id::ActionId;
 use crate::model::integration::Destination;
-use crate::model::policy::Policy;
+use crate::model::outcome::Breach;
+use crate::model::policy::{Limits, Policy};
 use crate::model::run::ClaimedRun;
 use crate::model::time::TimestampMs;
 
@@ -14,22 +15,18 @@ use crate::model::time::TimestampMs;
 pub const WORD_BYTES_MAX: usize = 200;
 /// Bytes of a reason, summary or title.
 pub const SENTENCE_BYTES_MAX: usize = 4_000;
-/// Bytes of a ticket's body, a message or a webhook's payload.
-pub const TEXT_BYTES_MAX: usize = 256 << 10;
-/// Labels of one classification or ticket.
-pub const LABELS_MAX: usize = 32;
 
 /// Checks a classifier's answer; the error says what is wrong with it.
-pub fn classification(answer: &Classification) -> Result<(), String> {
+pub fn classification(limits: &Limits, answer: &Classification) -> Result<(), Breach> {
     if 100 < answer.confidence_percent {
-        return Err(format!(
+        return Err(Breach::Answer(format!(
             "confidence-percent is {}, the most is 100",
             answer.confidence_percent
-        ));
+        )));
     }
     name("category", &answer.category)?;
-    labels(&answer.labels)?;
-    text("reason", &answer.reason, SENTENCE_BYTES_MAX)
+    labels(limits, &answer.labels)?;
+    sentence("reason", &answer.reason)
 }
 
 /// Checks a triager's answer against the policy's grants and makes its actions.
@@ -39,24 +36,31 @@ pub fn plan(
     run: &ClaimedRun,
     plan: &Plan,
     now: TimestampMs,
-) -> Result<Vec<NewAction>, String> {
-    text("summary", &plan.summary, SENTENCE_BYTES_MAX)?;
-    if policy.limits.actions < plan.actions.len() {
-        return Err(format!(
-            "{} actions, the most is {}",
-            plan.actions.len(),
-            policy.limits.actions
-        ));
-    }
+) -> Result<Vec<NewAction>, Breach> {
+    let limits = &policy.limits;
+    sentence("summary", &plan.summary)?;
+    let count = plan.actions.len();
+    most(
+        "the plan",
+        count,
+        "actions",
+        limits.actions,
+        Some("actions_max"),
+    )?;
     let mut names = BTreeSet::new();
     for action in &plan.actions {
         name("action name", &action.name)?;
+        let of_action = |breach: Breach| breach.of(&format!("action `{}`", action.name));
         if !names.insert(&action.name) {
-            return Err(format!("two actions are named `{}`", action.name));
+            return Err(Breach::Answer(format!(
+                "two actions are named `{}`",
+                action.name
+            )));
         }
-        granted(policy, destinations, action)?;
-        content(&action.content)
-            .map_err(|refused| format!("action `{}`: {refused}", action.name))?;
+        granted(policy, destinations, action)
+            .map_err(Breach::Answer)
+            .map_err(of_action)?;
+        content(limits, &action.content).map_err(of_action)?;
     }
     let new_action = |action: &PlannedAction| NewAction {
         id: ActionId::new(now),
@@ -76,19 +80,18 @@ fn granted(
     destinations: &BTreeMap<String, Destination>,
     action: &PlannedAction,
 ) -> Result<(), String> {
-    let refuse = |why: String| Err(format!("action `{}`: {why}", action.name));
     if !policy.grants.destinations.contains(&action.destination) {
-        return refuse(format!(
+        return Err(format!(
             "policy `{}` is not granted destination `{}`",
             policy.name, action.destination
         ));
     }
     let Some(destination) = destinations.get(&action.destination) else {
-        return refuse(format!("there is no destination `{}`", action.destination));
+        return Err(format!("there is no destination `{}`", action.destination));
     };
     if destination.kind() != action.content.kind() {
         let (wanted, got) = (destination.kind(), action.content.kind());
-        return refuse(format!(
+        return Err(format!(
             "destination `{}` takes a {wanted}, not a {got}",
             action.destination
         ));
@@ -96,81 +99,101 @@ fn granted(
     Ok(())
 }
 
-fn content(content: &ActionContent) -> Result<(), String> {
+fn content(limits: &Limits, content: &ActionContent) -> Result<(), Breach> {
     match content {
         ActionContent::Ticket(ticket) => {
             if ticket.title.trim().is_empty() {
-                return Err("the ticket has no title".to_owned());
+                return Err(Breach::Answer("the ticket has no title".to_owned()));
             }
-            text("title", &ticket.title, SENTENCE_BYTES_MAX)?;
-            text("body", &ticket.body, TEXT_BYTES_MAX)?;
-            labels(&ticket.labels)?;
-            text(
-                "assignee",
-                ticket.assignee.as_deref().unwrap_or_default(),
-                WORD_BYTES_MAX,
-            )?;
-            text(
-                "group-key",
-                ticket.group_key.as_deref().unwrap_or_default(),
-                WORD_BYTES_MAX,
-            )
+            sentence("title", &ticket.title)?;
+            text(limits, "body", &ticket.body)?;
+            labels(limits, &ticket.labels)?;
+            word("assignee", ticket.assignee.as_deref().unwrap_or_default())?;
+            word("group-key", ticket.group_key.as_deref().unwrap_or_default())
         }
         ActionContent::Webhook { payload } => {
-            text("payload", payload, TEXT_BYTES_MAX)?;
+            text(limits, "payload", payload)?;
             serde_json::from_str::<serde::de::IgnoredAny>(payload)
                 .map(|_| ())
-                .map_err(|error| format!("the payload is not JSON: {error}"))
+                .map_err(|error| Breach::Answer(format!("the payload is not JSON: {error}")))
         }
         ActionContent::Message {
             title,
             text: message,
             thread_key,
         } => {
-            text("title", title, SENTENCE_BYTES_MAX)?;
-            text("text", message, TEXT_BYTES_MAX)?;
-            text(
-                "thread-key",
-                thread_key.as_deref().unwrap_or_default(),
-                WORD_BYTES_MAX,
-            )
+            sentence("title", title)?;
+            text(limits, "text", message)?;
+            word("thread-key", thread_key.as_deref().unwrap_or_default())
         }
-        ActionContent::Other { of, .. } => Err(format!("content of kind `{of}` is not known")),
+        ActionContent::Other { of, .. } => Err(Breach::Answer(format!(
+            "content of kind `{of}` is not known"
+        ))),
     }
 }
 
-fn labels(labels: &[String]) -> Result<(), String> {
-    if LABELS_MAX < labels.len() {
-        return Err(format!("{} labels, the most is {LABELS_MAX}", labels.len()));
-    }
-    labels
-        .iter()
-        .try_for_each(|it| text("label", it, WORD_BYTES_MAX))
+fn labels(limits: &Limits, labels: &[String]) -> Result<(), Breach> {
+    let count = labels.len();
+    most(
+        "the list",
+        count,
+        "labels",
+        limits.labels,
+        Some("labels_max"),
+    )?;
+    labels.iter().try_for_each(|it| word("label", it))
 }
 
 /// A machine name: not empty, no white space, nothing that could break a key.
-fn name(what: &str, value: &str) -> Result<(), String> {
-    text(what, value, WORD_BYTES_MAX)?;
+fn name(what: &str, value: &str) -> Result<(), Breach> {
+    word(what, value)?;
     if value.is_empty()
         || value
             .chars()
             .any(|it| it.is_whitespace() || it.is_control() || it == ':')
     {
-        return Err(format!(
+        return Err(Breach::Answer(format!(
             "{what} {value:?}: must be a word without white space, control characters or `:`"
-        ));
+        )));
     }
     Ok(())
 }
 
-fn text(what: &str, value: &str, bytes_max: usize) -> Result<(), String> {
-    if bytes_max < value.len() {
-        return Err(format!(
-            "{what} has {} bytes, the most is {bytes_max}",
-            value.len()
-        ));
+fn word(what: &str, value: &str) -> Result<(), Breach> {
+    most(what, value.len(), "bytes", WORD_BYTES_MAX, None)
+}
+
+fn sentence(what: &str, value: &str) -> Result<(), Breach> {
+    most(what, value.len(), "bytes", SENTENCE_BYTES_MAX, None)
+}
+
+fn text(limits: &Limits, what: &str, value: &str) -> Result<(), Breach> {
+    most(
+        what,
+        value.len(),
+        "bytes",
+        limits.text_bytes,
+        Some("text_kb"),
+    )
+}
+
+fn most(
+    what: &str,
+    value: usize,
+    unit: &'static str,
+    limit: usize,
+    setting: Option<&'static str>,
+) -> Result<(), Breach> {
+    if value <= limit {
+        return Ok(());
     }
-    Ok(())
+    Err(Breach::AnswerLimit {
+        what: what.to_owned(),
+        value,
+        unit,
+        limit,
+        setting,
+    })
 }
 
 #[cfg(test)]

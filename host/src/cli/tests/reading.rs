@@ -4,7 +4,7 @@ use crate::model::action::{Delivered, NewAction, Receipt};
 use crate::model::decision::{ActionContent, Classification, Decision, Plan, Priority, Ticket};
 use crate::model::event::{Headers, NewEvent};
 use crate::model::id::{ActionId, EventId};
-use crate::model::outcome::{Breach, Outcome};
+use crate::model::outcome::{Breach, Broken, Outcome};
 use crate::model::run::{Completion, Evaluation, LogLine, NewRun};
 use crate::store::actions::FinishedAction;
 use crate::store::runs::FinishedAttempt;
@@ -105,7 +105,11 @@ fn history() -> tempfile::TempDir {
     wait_for(async {
         store.accept(event(1, &["incidents"])).await.unwrap();
         store.accept(event(1, &["incidents"])).await.unwrap();
-        let breach = Outcome::Broken(Breach::CpuLimit { limit_ms: 50 });
+        let breach = Outcome::Broken(Broken {
+            plugin: "desk".to_owned(),
+            digest: "d1".to_owned(),
+            breach: Breach::CpuLimit { limit_ms: 50 },
+        });
         let again = Transition::RetryAt {
             at: NOW - 3_000,
             breach: true,
@@ -318,7 +322,7 @@ fn a_run_is_told_as_a_story() {
       cpu_limit in 12 ms, 420 µs of computing, 1024 KiB of memory
       classifier aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
       triager bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
-      error: cpu limit: computed for more than 50 ms
+      error: plugin `desk` (version d1): cpu limit: computed for more than 50 ms; the policy's limits.cpu_ms can allow more
       log info  looked �[31mat it number=7
 
     2025-12-31T23:59:57.000Z  attempt 2

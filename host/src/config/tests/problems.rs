@@ -335,15 +335,23 @@ fn limits_are_checked() {
         host_call_kb = 0
         log_kb = 2000
         actions_max = 1000
+        table_elements = 60_001
+        handles = 0
+        labels_max = 257
+        text_kb = 1025
         fuel = 1
     "#)), @"
-    policy.incidents.limits.fuel: unknown field `fuel`, expected one of `cpu_ms`, `wall_ms`, `memory_mb`, `concurrency`, `host_call_kb`, `log_kb`, `actions_max`
+    policy.incidents.limits.fuel: unknown field `fuel`, expected one of `cpu_ms`, `wall_ms`, `memory_mb`, `concurrency`, `table_elements`, `handles`, `host_call_kb`, `log_kb`, `actions_max`, `labels_max`, `text_kb`
     policy.incidents.limits.cpu_ms: 0 is not within 1 and 60000
     policy.incidents.limits.wall_ms: 300001 is not within 1 and 300000
     policy.incidents.limits.memory_mb: 257 is not within 1 and 256
     policy.incidents.limits.host_call_kb: 0 is not within 1 and 16384
     policy.incidents.limits.log_kb: 2000 is not within 1 and 1024
+    policy.incidents.limits.table_elements: 60001 is not within 1 and 60000
+    policy.incidents.limits.handles: 0 is not within 1 and 16384
     policy.incidents.limits.actions_max: 1000 is not within 1 and 256
+    policy.incidents.limits.labels_max: 257 is not within 1 and 256
+    policy.incidents.limits.text_kb: 1025 is not within 1 and 1024
     policy.incidents.limits.concurrency: -1 is not within 1 and 256
     ");
     assert_snapshot!(problems(&policy("limits = { cpu_ms = 60_000 }")), @"policy.incidents.limits.wall_ms: 30000 is less than cpu_ms, which is 60000");

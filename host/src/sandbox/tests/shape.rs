@@ -3,7 +3,8 @@
 use wasmtime::ResourceLimiter;
 
 use super::*;
-use crate::sandbox::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
+use crate::model::policy::TABLE_ELEMENTS_MAX;
+use crate::sandbox::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use crate::sandbox::meter::{LimitPassed, MemoryMeter};
 
 /// Loads a component of these parts, with a classifier that offers nothing. One that fits is refused only for that.
@@ -94,6 +95,14 @@ fn parts_that_pass_text_to_each_other_are_compiled() {
     check_fits(&parts, true, "");
 }
 
+fn meter() -> MemoryMeter {
+    MemoryMeter::new(&Limits {
+        memory_bytes: 1_000,
+        table_elements: 60_000,
+        ..LIMITS
+    })
+}
+
 fn passed(error: wasmtime::Error) -> Breach {
     let LimitPassed(breach) = error.downcast().unwrap();
     breach
@@ -101,30 +110,24 @@ fn passed(error: wasmtime::Error) -> Breach {
 
 #[test]
 fn all_memories_of_a_guest_count_together() {
-    let mut meter = MemoryMeter::new(1_000);
+    let mut meter = meter();
     assert!(meter.memory_growing(0, 600, None).unwrap());
     assert!(meter.memory_growing(0, 300, None).unwrap());
     assert!(meter.memory_growing(300, 400, None).unwrap());
     assert_eq!(
         passed(meter.memory_growing(600, 601, None).unwrap_err()),
-        Breach::MemoryLimit {
-            what: "memory",
-            limit_bytes: 1_000
-        }
+        Breach::MemoryLimit { limit_bytes: 1_000 }
     );
     assert_eq!(meter.peak_bytes(), 1_000);
 }
 
 #[test]
 fn all_tables_of_a_guest_count_together() {
-    let mut meter = MemoryMeter::new(1_000);
+    let mut meter = meter();
     assert!(meter.table_growing(0, 40_000, None).unwrap());
     assert!(meter.table_growing(0, 20_000, None).unwrap());
     assert_eq!(
         passed(meter.table_growing(20_000, 20_001, None).unwrap_err()),
-        Breach::MemoryLimit {
-            what: "table",
-            limit_bytes: 480_000
-        }
+        Breach::TableLimit { limit: 60_000 }
     );
 }

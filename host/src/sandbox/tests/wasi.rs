@@ -113,7 +113,7 @@ async fn too_much_randomness_at_once_ends_at_its_limit() {
         let ask = format!("(call $bytes (i64.const {count}) (i32.const 3000))");
         assert_eq!(
             breach(&guest(ALL_SOURCES, &ask)).await,
-            Breach::HostCallLimit {
+            Breach::RandomLimit {
                 limit_bytes: 65_536
             }
         );
@@ -281,7 +281,7 @@ async fn handles_that_are_kept_end_at_their_limit() {
         let bytes = guest(imports, &format!("(loop {take} (br 0))"));
         assert_eq!(
             breach(&bytes).await,
-            Breach::HandleLimit { limit: 1_024 },
+            Breach::HandleLimit { limit: 64 },
             "{take}"
         );
     }

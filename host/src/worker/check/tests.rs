@@ -20,6 +20,8 @@ fn policy() -> Policy {
         },
         limits: Limits {
             actions: 3,
+            labels: 32,
+            text_bytes: 11,
             ..Limits::default()
         },
         ..Policy::named("incidents", "acme")
@@ -92,7 +94,7 @@ fn webhook(name: &str, payload: &str) -> PlannedAction {
     }
 }
 
-fn checked(actions: Vec<PlannedAction>) -> Result<Vec<NewAction>, String> {
+fn checked(actions: Vec<PlannedAction>) -> Result<Vec<NewAction>, Breach> {
     let answer = Plan {
         summary: "s".to_owned(),
         actions,
@@ -102,7 +104,8 @@ fn checked(actions: Vec<PlannedAction>) -> Result<Vec<NewAction>, String> {
 
 #[track_caller]
 fn refused(actions: Vec<PlannedAction>, expected: &str) {
-    assert_eq!(checked(actions).unwrap_err(), expected);
+    let breach = checked(actions).unwrap_err();
+    assert_eq!(breach.to_string(), expected);
 }
 
 #[test]
@@ -121,7 +124,8 @@ fn a_granted_plan_becomes_actions_with_their_keys() {
 
 #[test]
 fn a_destination_that_was_not_granted_is_refused() {
-    let expected = "action `t`: policy `incidents` is not granted destination `others`";
+    let expected =
+        "answer refused: action `t`: policy `incidents` is not granted destination `others`";
     refused(vec![ticket("t", "others", "t")], expected);
 }
 
@@ -129,13 +133,13 @@ fn a_destination_that_was_not_granted_is_refused() {
 fn a_destination_that_does_not_exist_is_refused() {
     refused(
         vec![ticket("t", "gone", "t")],
-        "action `t`: there is no destination `gone`",
+        "answer refused: action `t`: there is no destination `gone`",
     );
 }
 
 #[test]
 fn content_of_another_kind_than_the_destinations_is_refused() {
-    let expected = "action `t`: destination `oncall` takes a webhook, not a ticket";
+    let expected = "answer refused: action `t`: destination `oncall` takes a webhook, not a ticket";
     refused(vec![ticket("t", "oncall", "t")], expected);
 }
 
@@ -143,14 +147,13 @@ fn content_of_another_kind_than_the_destinations_is_refused() {
 fn two_actions_of_one_name_are_refused() {
     refused(
         vec![ticket("t", "desk", "a"), ticket("t", "desk", "b")],
-        "two actions are named `t`",
+        "answer refused: two actions are named `t`",
     );
 }
 
 #[test]
 fn a_name_that_could_break_a_key_is_refused() {
-    let expected =
-        "action name \"a:b\": must be a word without white space, control characters or `:`";
+    let expected = "answer refused: action name \"a:b\": must be a word without white space, control characters or `:`";
     refused(vec![ticket("a:b", "desk", "t")], expected);
 }
 
@@ -159,20 +162,29 @@ fn more_actions_than_the_limit_are_refused() {
     let actions = (0..4)
         .map(|it| ticket(&format!("t{it}"), "desk", "t"))
         .collect();
-    refused(actions, "4 actions, the most is 3");
+    let expected = "answer limit: the plan has 4 actions, the most is 3; the policy's limits.actions_max can allow more";
+    refused(actions, expected);
+}
+
+#[test]
+fn a_text_over_the_limit_is_refused() {
+    let long = format!("{:?}", "x".repeat(10));
+    let expected = "answer limit: action `page`: payload has 12 bytes, the most is 11; the policy's limits.text_kb can allow more";
+    refused(vec![webhook("page", &long)], expected);
 }
 
 #[test]
 fn a_ticket_without_a_title_is_refused() {
     refused(
         vec![ticket("t", "desk", " ")],
-        "action `t`: the ticket has no title",
+        "answer refused: action `t`: the ticket has no title",
     );
 }
 
 #[test]
 fn a_payload_that_is_not_json_is_refused() {
-    let expected = "action `page`: the payload is not JSON: expected value at line 1 column 1";
+    let expected =
+        "answer refused: action `page`: the payload is not JSON: expected value at line 1 column 1";
     refused(vec![webhook("page", "hello")], expected);
 }
 
@@ -188,7 +200,7 @@ fn content_of_an_unknown_kind_is_refused() {
     };
     refused(
         vec![action],
-        "action `x`: destination `desk` takes a ticket, not a other",
+        "answer refused: action `x`: destination `desk` takes a ticket, not a other",
     );
 }
 
@@ -201,24 +213,28 @@ fn a_classification_is_checked_field_by_field() {
         confidence_percent: 100,
         reason: "r".to_owned(),
     };
-    assert_eq!(classification(&good), Ok(()));
+    let limits = policy().limits;
+    assert_eq!(classification(&limits, &good), Ok(()));
     let with = |change: fn(&mut Classification)| {
         let mut bad = good.clone();
         change(&mut bad);
-        classification(&bad).unwrap_err()
+        classification(&limits, &bad).unwrap_err().to_string()
     };
     assert_eq!(
         with(|it| it.confidence_percent = 101),
-        "confidence-percent is 101, the most is 100"
+        "answer refused: confidence-percent is 101, the most is 100"
     );
     assert_eq!(
         with(|it| it.labels = vec![String::new(); 33]),
-        "33 labels, the most is 32"
+        "answer limit: the list has 33 labels, the most is 32; the policy's limits.labels_max can allow more"
     );
-    assert!(with(|it| it.category = "two words".to_owned()).starts_with("category \"two words\""));
+    assert!(
+        with(|it| it.category = "two words".to_owned())
+            .starts_with("answer refused: category \"two words\"")
+    );
     assert_eq!(
         with(|it| it.reason = "x".repeat(4_001)),
-        "reason has 4001 bytes, the most is 4000"
+        "answer limit: reason has 4001 bytes, the most is 4000"
     );
 }
 
