@@ -64,7 +64,15 @@ pub fn run(
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http.block_on(resume(&store, &clock))?;
 
-    let loops = Loops::start(&work, guests.handle(), &live, &store, stored, &sandbox, &clock);
+    let loops = Loops::start(
+        &work,
+        guests.handle(),
+        &live,
+        &store,
+        stored,
+        &sandbox,
+        &clock,
+    );
     let state = HttpState {
         live: live.clone(),
         store: store.clone(),

@@ -39,7 +39,8 @@ pub(super) fn take(
             content: content(destination, policy, route, run, &reason),
         }],
     };
-    let actions = check::plan(policy, destinations, run, &plan, now)?;
+    let actions =
+        check::plan(policy, destinations, run, &plan, now).map_err(|it| it.to_string())?;
     let decision = Decision {
         classification: Classification {
             priority: route.priority,
