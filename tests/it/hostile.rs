@@ -15,9 +15,10 @@ const STRICT: &str =
     "on_failure = \"dead-letter\"\n[policy.limits]\ncpu_ms = 20\nmemory_mb = 8\nhost_call_kb = 64";
 
 /// Name of the plugin and of its policy, what it does, and what that is called.
-const HOSTILE: [(&str, &str, &str); 8] = [
+const HOSTILE: [(&str, &str, &str); 9] = [
     ("loop", guest::LOOP, "cpu_limit"),
     ("eater", guest::EAT_MEMORY, "memory_limit"),
+    ("tables", guest::EAT_TABLES, "table_limit"),
     ("trap", guest::TRAP, "trap"),
     ("recursion", guest::RECURSE, "trap"),
     (
@@ -96,6 +97,12 @@ fn a_plugin_that_breaks_a_rule_is_stopped_named_and_given_up() {
             .map(|it| it["class"].clone())
             .collect();
         assert_eq!(classes, [class, class], "{name}: {run}");
+        for attempt in run["attempts"].as_array().unwrap() {
+            let digest = &attempt["classifier_digest"].as_str().unwrap()[..12];
+            let error = attempt["error"].as_str().unwrap();
+            let named = format!("plugin `{name}` (version {digest}): ");
+            assert!(error.starts_with(&named), "{error}");
+        }
         assert!(
             run["dead_reason"]
                 .as_str()
@@ -149,7 +156,12 @@ fn what_a_plugin_cannot_decide_takes_the_policys_default_route() {
     let answer = host.accept(&Delivery::standard("loop.x", "routed-1", "x"));
     for run_id in answer["run_ids"].as_array().unwrap() {
         let run = host.finished_run(run_id.as_str().unwrap());
-        let cause = "cpu limit: computed for more than 20 ms; on_failure is default-route";
+        let digest = run["attempts"][0]["classifier_digest"].as_str().unwrap();
+        let cause = format!(
+            "plugin `loop` (version {}): cpu limit: computed for more than 20 ms; \
+             the policy's limits.cpu_ms can allow more; on_failure is default-route",
+            &digest[..12]
+        );
         assert_eq!(
             run["decision"]["classification"],
             json!({

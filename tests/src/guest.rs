@@ -17,6 +17,7 @@ pub fn classifier_importing(imports: &str, body: &str) -> String {
         r#"(module
             {imports}
             (memory (export "memory") 2)
+            (table 0 funcref)
             (global $free (mut i32) (i32.const 8192))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                 (local $at i32)
@@ -39,6 +40,8 @@ pub const EAT_MEMORY: &str = "(local $page i32)
         (local.set $page (memory.grow (i32.const 1)))
         (memory.fill (i32.mul (local.get $page) (i32.const 65536)) (i32.const 1) (i32.const 65536))
         (br 0))";
+/// Asks for more elements of its table for ever.
+pub const EAT_TABLES: &str = "(loop (drop (table.grow (ref.null func) (i32.const 1000))) (br 0))";
 /// Stops with a trap.
 pub const TRAP: &str = "unreachable";
 /// Calls itself for ever.

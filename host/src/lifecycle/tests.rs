@@ -124,7 +124,7 @@ fn route() -> OnFailure {
 #[test]
 fn the_default_route_is_taken_at_the_second_breach_or_where_no_attempt_is_left() {
     let taken = |why: &str| Transition::Route {
-        reason: format!("trap: unreachable; {why}"),
+        reason: format!("plugin `p` (version d1): trap: unreachable; {why}"),
         breach: true,
     };
     check(
