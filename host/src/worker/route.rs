@@ -40,11 +40,7 @@ pub(super) fn take(
         }],
     };
     let actions =
-<<<<<<< HEAD
-        check::plan(policy, destinations, run, &plan, now).map_err(|it| it.to_string())?;
-=======
         check::plan(policy, destinations, run, &plan, now).map_err(|breach| breach.to_string())?;
->>>>>>> 7ef0128 (Say what a stranger's plugin can and cannot do; tables have a guest that fills them)
     let decision = Decision {
         classification: Classification {
             priority: route.priority,
