@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -49,7 +48,8 @@ pub fn run(
     let clock = Clock::System;
     let fixed = Fixed::of(&config);
     let store = Store::open(&config.database)?;
-    let Runtimes { http, work, guests } = Runtimes::start()?;
+    let runtimes = Runtimes::start()?;
+    let (http, work) = (&runtimes.http, &runtimes.work);
     let key = http.block_on(store.artefact_key())?;
     let sandbox = sandbox(&config, &key)?;
     let mut setup = Setup::load(config, &sandbox, None)?;
@@ -64,15 +64,7 @@ pub fn run(
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http.block_on(resume(&store, &clock))?;
 
-    let loops = Loops::start(
-        &work,
-        guests.handle(),
-        &live,
-        &store,
-        stored,
-        &sandbox,
-        &clock,
-    );
+    let loops = Loops::start(&runtimes, &live, &store, stored, &sandbox, &clock);
     let state = HttpState {
         live: live.clone(),
         store: store.clone(),
@@ -111,7 +103,7 @@ pub fn run(
         }
     })?;
     work.block_on(stopping.finish(serving, &store, loops));
-    stopping.shut_down([http, work, guests]);
+    stopping.shut_down(runtimes);
     tracing::info!("stopped");
     Ok(())
 }
@@ -158,8 +150,7 @@ struct Loops {
 
 impl Loops {
     fn start(
-        runtime: &Runtime,
-        guests: &Handle,
+        runtimes: &Runtimes,
         live: &Arc<Live>,
         store: &Store,
         stored: u64,
@@ -172,7 +163,7 @@ impl Loops {
             live.clone(),
             store.clone(),
             sandbox.clone(),
-            guests.clone(),
+            runtimes.guests.handle().clone(),
             clock.clone(),
             runs_wake.clone(),
             actions_wake.clone(),
@@ -181,11 +172,11 @@ impl Loops {
         let tidying = retention::run(store.clone(), live.clone(), clock.clone(), stopped.clone());
         let (live, clock) = (live.clone(), clock.clone());
         let watching = integrations::run(store.clone(), live, clock, stored, stopped.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn_on(watching, runtime.handle());
-        tasks.spawn_on(worker.run(stopped.clone()), runtime.handle());
-        tasks.spawn_on(actions.run(stopped), runtime.handle());
-        tasks.spawn_on(tidying, runtime.handle());
+        let (mut tasks, work) = (JoinSet::new(), &runtimes.work);
+        tasks.spawn_on(watching, work.handle());
+        tasks.spawn_on(worker.run(stopped.clone()), work.handle());
+        tasks.spawn_on(actions.run(stopped), work.handle());
+        tasks.spawn_on(tidying, work.handle());
         Self {
             tasks,
             stop,
@@ -254,8 +245,8 @@ impl Stopping {
         }
     }
 
-    fn shut_down(&self, runtimes: [Runtime; 3]) {
-        for runtime in runtimes {
+    fn shut_down(&self, runtimes: Runtimes) {
+        for runtime in [runtimes.http, runtimes.work, runtimes.guests] {
             if *self.told_twice.borrow() {
                 runtime.shutdown_background();
             } else {
