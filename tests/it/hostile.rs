@@ -12,7 +12,7 @@ use triage_tests::{Delivery, Folder, Host, config, wait_until};
 
 /// Given up at the second breach; with little of everything.
 const STRICT: &str =
-    "on_failure = \"dead-letter\"\n[policy.limits]\ncpu_ms = 20\nmemory_mb = 8\nhost_call_kb = 64";
+    "on_failure = \"dead-letter\"\n[policy.limits]\ncpu_ms = 200\nmemory_mb = 8\nhost_call_kb = 64";
 
 /// Name of the plugin and of its policy, what it does, and what that is called.
 const HOSTILE: [(&str, &str, &str); 9] = [

@@ -400,7 +400,7 @@ fn declared_sources_that_differ_are_listed_with_the_integrations_that_name_them(
     let (host, sections) = host();
     let declared = |name: &str, kind: &str| {
         format!(
-            "[sources.{name}]\nevent_type = \"{kind}\"\n\
+            "[sources.{name}]\nevent_type = \"{{header:x-{kind}}}\"\n\
              signature = {{ header = \"x-signature\", algorithm = \"hmac-sha256\", encoding = \"hex\", signed = \"{{body}}\" }}\n"
         )
     };

@@ -299,7 +299,8 @@ fn without_the_right_master_key_nothing_starts_and_nothing_changes() {
             assert!(!ended.stderr.contains(key.trim()), "{}", ended.stderr);
         }
     }
-    assert_eq!(std::fs::read(folder.path("triage.db")).unwrap(), before);
+    let after = std::fs::read(folder.path("triage.db")).unwrap();
+    assert!(before == after, "the database changed");
     // A list still helps, and the key put back makes all well.
     let shown = folder
         .triage(&["--json", "integration", "show", "hub"])

@@ -5,7 +5,7 @@
 //! its section 5 allows) make an accident as unlikely as a damaged disk.
 
 use hmac::{Hmac, KeyInit, Mac};
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, named_params};
 use sha2::Sha256;
 
 use super::{Store, StoreError};
@@ -13,58 +13,48 @@ use super::{Store, StoreError};
 /// A key's hash.
 pub(super) type KeyHash = [u8; 16];
 
-/// Seals what this host compiles, so that nobody else's machine code is ever loaded. It stands here because
-/// whoever can write to the cache of compiled plugins cannot read it here.
-const FIND_ARTEFACT_KEY: &str = "SELECT value FROM meta WHERE name = 'artefact_key'";
-const KEEP_ARTEFACT_KEY: &str = "INSERT INTO meta (name, value) VALUES ('artefact_key', :value)";
+const FIND_SECRET: &str = "SELECT value FROM meta WHERE name = :name";
+const MAKE_SECRET: &str =
+    "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING";
 
-const FIND_SECRET: &str = "SELECT value FROM meta WHERE name = 'key_secret'";
-const KEEP_SECRET: &str = "INSERT INTO meta (name, value) VALUES ('key_secret', :value)";
+/// The secret of this database by which repeats are recognised.
+const HASHES_KEYS: &str = "key_secret";
+/// Seals what this host compiles, so that nobody else's machine code is ever loaded. It stands in
+/// the database because whoever can write to the cache of compiled plugins cannot read it here.
+const SEALS_ARTEFACTS: &str = "artefact_key";
 
 impl Store {
-    /// The key with which compiled plugins are sealed, if the database has one already.
-    pub async fn find_artefact_key(&self) -> Result<Option<[u8; 32]>, StoreError> {
-        self.read(find_artefact_key).await
-    }
-
-    /// The key with which compiled plugins are sealed; made at the first use.
+    /// The key with which compiled plugins are sealed.
     pub async fn artefact_key(&self) -> Result<[u8; 32], StoreError> {
-        self.write(|tx| {
-            if let Some(key) = find_artefact_key(tx)? {
-                return Ok(key);
-            }
-            let key: [u8; 32] = rand::random();
-            tx.execute(KEEP_ARTEFACT_KEY, named_params! { ":value": key })?;
-            Ok(key)
-        })
-        .await
+        self.read(|db| Ok(secret(db, SEALS_ARTEFACTS)?)).await
     }
 }
 
-fn find_artefact_key(db: &Connection) -> Result<Option<[u8; 32]>, StoreError> {
-    let kept = db
-        .query_row(FIND_ARTEFACT_KEY, [], |row| row.get(0))
-        .optional()?;
-    Ok(kept)
+/// Gives the database the secrets that it does not have yet.
+pub(super) fn make_secrets(connection: &Connection) -> rusqlite::Result<()> {
+    for name in [HASHES_KEYS, SEALS_ARTEFACTS] {
+        let secret: [u8; 32] = rand::random();
+        connection.execute(
+            MAKE_SECRET,
+            named_params! { ":name": name, ":value": secret },
+        )?;
+    }
+    Ok(())
+}
+
+fn secret(connection: &Connection, name: &str) -> rusqlite::Result<[u8; 32]> {
+    connection.query_row(FIND_SECRET, named_params! { ":name": name }, |row| {
+        row.get(0)
+    })
 }
 
 /// Hashes keys with this database's secret.
 pub(super) struct KeyHasher(Hmac<Sha256>);
 
 impl KeyHasher {
-    /// Reads the secret; makes it where the database is new.
+    /// Reads the secret.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let kept: Option<Vec<u8>> = connection
-            .query_row(FIND_SECRET, [], |row| row.get(0))
-            .optional()?;
-        let secret = match kept {
-            Some(secret) => secret,
-            None => {
-                let secret: [u8; 32] = rand::random();
-                connection.execute(KEEP_SECRET, named_params! { ":value": secret })?;
-                secret.to_vec()
-            }
-        };
+        let secret = secret(connection, HASHES_KEYS)?;
         // HMAC takes keys of any length.
         Hmac::new_from_slice(&secret)
             .map(Self)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::OpenError;
+use super::{OpenError, keys};
 
 /// Every migration, oldest first. One that was released is never changed.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_initial.sql")];
@@ -57,6 +57,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     tune(&connection).map_err(sqlite)?;
     connection.execute_batch(PRAGMAS).map_err(sqlite)?;
     migrate(&connection, path)?;
+    keys::make_secrets(&connection).map_err(sqlite)?;
     Ok(connection)
 }
 
