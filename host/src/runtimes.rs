@@ -1,20 +1,18 @@
 //! The threads that work, in three groups that do not wait for one another.
 //!
 //! `http` acknowledges and answers, `work` claims runs, writes results and carries actions out,
-//! and `guests` computes: it runs plugins and does nothing else. Guests get the processors that
-//! nobody else wants, so that an acknowledgement never waits for one, and threads that compute
-//! for strangers hold nothing that others need.
+//! and `guests` computes: it runs plugins and does nothing else. Guests step back where others want
+//! a processor, so that an acknowledgement hardly waits for one, and threads that compute for
+//! strangers hold nothing that others need.
 
 use anyhow::Context;
-use thread_priority::ThreadPriority;
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
 use tokio::runtime::{Builder, Runtime};
 
 /// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
+
+/// How far guests step back: beside a thread of the usual priority, one gets a tenth of a processor.
+const GUEST_NICE: i32 = 10;
 
 /// One group of threads each.
 pub struct Runtimes {
@@ -48,17 +46,15 @@ fn runtime(name: &str, threads: usize, first: fn()) -> anyhow::Result<Runtime> {
         .with_context(|| format!("cannot start the {name} threads"))
 }
 
-/// Lets this thread run only where no other wants to, and be interrupted at once by one that
-/// does (`SCHED_IDLE`, sched(7)).
+/// Gives this thread a smaller share of a processor that others want too (nice(2); on Linux it is
+/// a thread's own).
 ///
-/// A lower priority (nice(1)) does not suffice: the scheduler lets a thread that computes keep
-/// its processor for some milliseconds, at any priority but this one.
+/// Not the scheduling class that gets what nobody else wants (`SCHED_IDLE`): on a machine that other
+/// programs keep busy, guests would not run at all then, and their policies' time limits would end
+/// them for nothing that they did.
 fn step_back() {
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     // Never needed to work, only to work well.
-    if let Err(error) =
-        set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
-    {
+    if let Err(error) = rustix::process::setpriority_process(None, GUEST_NICE) {
         tracing::debug!(error = %error, "a thread's priority cannot be lowered");
     }
 }
