@@ -18,24 +18,18 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use incident_desk::IncidentDesk;
-use rustix::time::{ClockId, clock_gettime};
-use tokio::runtime::Runtime;
-use triage_host::capabilities::Capabilities;
-use triage_host::capabilities::random::Random;
-use triage_host::model::event::Headers;
-use triage_host::model::id::{EventId, RunId};
 use triage_host::model::policy::Limits;
-use triage_host::model::run::{ClaimedEvent, ClaimedRun};
-use triage_host::sandbox::{Compiler, Ended, Plugin, Sandbox};
+use triage_host::sandbox::{Plugin, Sandbox};
 use triage_plugin::Policy;
 use triage_plugin::testing::TestHost;
 use triage_tests::binary;
 
 use bare::Bare;
 use common::arguments::Arguments;
-use common::bodies::sentry_issue;
+use common::judge::{self, Judge};
+use common::process::cpu_time;
 use common::report::{Bound, Report};
 use common::statistics::median;
 
@@ -45,10 +39,6 @@ const BODIES: [usize; 2] = [2_048, 20_480];
 const BATCH: Duration = Duration::from_millis(20);
 /// Threads of the second part.
 const THREADS: usize = 2;
-/// How long the plugin may be compiled, in seconds.
-const COMPILE_SECONDS: u64 = 60;
-/// A time of an event: 2026-01-01T00:00:00Z.
-const TIME_MS: i64 = 1_767_225_600_000;
 
 /// The ways to judge an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,13 +64,10 @@ impl Way {
 
 /// Everything that one thread needs.
 struct Bench {
-    sandbox: Sandbox,
+    judge: Judge,
     plugin: Arc<Plugin>,
     bare: Arc<Bare>,
-    runtime: Runtime,
-    run: ClaimedRun,
     event: triage_plugin::Event,
-    settings: Arc<str>,
 }
 
 fn main() -> Result<()> {
@@ -88,8 +75,8 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let component = std::fs::read(binary::component("incident-desk"))?;
-    let sandbox = Sandbox::new(Compiler::with(binary::triage()), None)?;
-    let plugin = Arc::new(sandbox.load(&component, COMPILE_SECONDS)?);
+    let sandbox = judge::sandbox(None)?;
+    let plugin = judge::load(&sandbox, &binary::component("incident-desk"))?;
     let bare = Arc::new(Bare::new(&component).map_err(unlike)?);
     let mut report = Report::new("evaluate");
     for body_bytes in BODIES {
@@ -139,15 +126,6 @@ fn take_turns(bench: &Bench, time: Duration) -> [f64; 4] {
     }
     // The first turn fills caches.
     batches.map(|it| median(it.into_iter().skip(1)))
-}
-
-/// Computing time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 fn one_thread(report: &mut Report, body_bytes: usize, micros: &[f64; 4]) {
@@ -230,61 +208,17 @@ impl Bench {
         bare: Arc<Bare>,
         body_bytes: usize,
     ) -> Result<Self> {
-        let body = sentry_issue(body_bytes)?.to_string();
-        let headers = [
-            ("content-type", "application/json"),
-            ("request-id", "5d7d9a3f-1a6c-4f0a-8b1e-0c7c2f5e9d11"),
-            ("sentry-hook-resource", "issue"),
-            (
-                "sentry-hook-signature",
-                "d2f0a7bd0d2c2a3bb7c8d2a0f1f1d1b7d2f0a7bd0d2c2a3bb7c8d2a0f1f1d1b7",
-            ),
-            ("sentry-hook-timestamp", "1767225600"),
-        ];
-        let headers: Vec<(String, String)> = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let run = ClaimedRun {
-            id: RunId::new(TIME_MS),
-            seq: 1,
-            policy: "incidents".to_owned(),
-            ordering_key: None,
-            late: false,
-            attempt: 1,
-            host_errors: 0,
-            breaches: 0,
-            first_attempt_at: TIME_MS,
-            event: ClaimedEvent {
-                id: EventId::new(TIME_MS),
-                seq: 1,
-                tenant: "default".to_owned(),
-                integration_id: "bench".to_owned(),
-                source: "sentry".to_owned(),
-                event_type: "sentry.issue.created".to_owned(),
-                idempotency_key: "5d7d9a3f-1a6c-4f0a-8b1e-0c7c2f5e9d11".to_owned(),
-                received_at: TIME_MS,
-                occurred_at: None,
-                headers: Headers(headers.clone()),
-                body: body.clone().into(),
-            },
-        };
+        let judge = Judge::new(sandbox, body_bytes, Limits::default())?;
         let event = triage_plugin::Event {
-            headers,
-            body: body.into_bytes(),
+            headers: judge.run.event.headers.0.clone(),
+            body: judge.run.event.body.to_vec(),
             ..triage_plugin::testing::event("sentry.issue.created", &serde_json::Value::Null)
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         Ok(Self {
-            sandbox,
+            judge,
             plugin,
             bare,
-            runtime,
-            run,
             event,
-            settings: Arc::from("{}"),
         })
     }
 
@@ -295,13 +229,13 @@ impl Bench {
                 black_box(self.native().unwrap());
             }
             Way::Bare => {
-                black_box(self.bare.judge(&self.run).unwrap());
+                black_box(self.bare.judge(&self.judge.run).unwrap());
             }
             Way::BareOneInstance => {
-                black_box(self.bare.judge_in_one_instance(&self.run).unwrap());
+                black_box(self.bare.judge_in_one_instance(&self.judge.run).unwrap());
             }
             Way::Host => {
-                black_box(self.runtime.block_on(self.through_host()).unwrap());
+                black_box(self.judge.judge(&self.plugin).unwrap());
             }
         }
     }
@@ -309,11 +243,13 @@ impl Bench {
     /// Makes sure that all ways come to the same plan, with a ticket in it.
     fn check_answers(&self) -> Result<()> {
         let native = self.native()?;
-        let host = self.runtime.block_on(self.through_host())?;
+        let host = self.judge.judge(&self.plugin)?;
         let titles = [
             native,
-            self.bare.judge(&self.run).map_err(unlike)?,
-            self.bare.judge_in_one_instance(&self.run).map_err(unlike)?,
+            self.bare.judge(&self.judge.run).map_err(unlike)?,
+            self.bare
+                .judge_in_one_instance(&self.judge.run)
+                .map_err(unlike)?,
             host,
         ];
         ensure!(
@@ -333,37 +269,6 @@ impl Bench {
             IncidentDesk::triage(&self.event, &classification).map_err(failed)
         };
         let plan = HOST.with(|host| host.run(judge))?;
-        plan.actions.first().context("no action")?;
-        Ok(plan.summary)
-    }
-
-    async fn through_host(&self) -> Result<String> {
-        let limits = Limits::default();
-        let random = |stage| Random::of(self.run.id, stage);
-        let capabilities = |stage| {
-            let settings = self.settings.clone();
-            Capabilities::new(settings, TIME_MS, limits.log_bytes, random(stage))
-        };
-        let stage = self
-            .sandbox
-            .classify(&self.plugin, &self.run, &limits, capabilities("classify"))
-            .await;
-        let Ended::Answer(classification) = stage.ended else {
-            bail!("{:?}", stage.ended)
-        };
-        let stage = self
-            .sandbox
-            .triage(
-                &self.plugin,
-                &self.run,
-                &classification,
-                &limits,
-                capabilities("triage"),
-            )
-            .await;
-        let Ended::Answer(plan) = stage.ended else {
-            bail!("{:?}", stage.ended)
-        };
         plan.actions.first().context("no action")?;
         Ok(plan.summary)
     }

@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::{command, plugins};
 
 /// Every bench, the quickest first.
-const BENCHES: [&str; 5] = ["evaluate", "pipeline", "attack", "ingest", "kept"];
+const BENCHES: [&str; 7] = [
+    "evaluate", "guests", "bomb", "pipeline", "attack", "ingest", "kept",
+];
 
 /// Runs one bench, or all of them. `events` is how many the store of `kept` holds.
 pub fn run(which: Option<String>, quick: bool, events: Option<u64>) -> anyhow::Result<()> {

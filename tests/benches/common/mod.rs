@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod bodies;
 pub mod floors;
 pub mod host;
+pub mod judge;
 pub mod kept;
 pub mod load;
 pub mod process;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Ticks of a second in `/proc`: the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -185,4 +186,13 @@ fn status_mib(pid: u32, name: &str) -> Result<f64> {
         .with_context(|| format!("no {name}"))?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib / 1024.0)
+}
+
+/// Computing time of this thread.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }

@@ -56,6 +56,11 @@ impl Server {
         self.child.id()
     }
 
+    /// What it logged up to now.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
     /// Asks it to stop, and expects that it does so without an error.
     pub fn stop(mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid())?).context("no process")?;

@@ -22,6 +22,12 @@ impl Latencies {
         Self(micros)
     }
 
+    /// Adds others to these.
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+        self.0.sort_unstable();
+    }
+
     /// The time in milliseconds within which this share of the requests was answered.
     pub fn within_ms(&self, share: f64) -> f64 {
         let rank = (self.0.len() as f64 * share).ceil() as usize;
