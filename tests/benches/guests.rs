@@ -22,7 +22,7 @@ use common::process::{cpu_time, resident_mib};
 use common::report::{Bound, Report};
 use common::statistics::median;
 
-const LANGUAGES: [&str; 4] = ["c", "go", "javascript", "python"];
+const LANGUAGES: [&str; 5] = ["rust-wasip2", "c", "go", "javascript", "python"];
 const BODY_BYTES: usize = 2_048;
 /// Versions that are loaded at once, and in a quick run.
 const VERSIONS: u32 = 1_000;

@@ -15,11 +15,16 @@ use triage_tests::{Delivery, Folder, Host, binary, config};
 const PLUGINS: [(&str, usize); 2] = [("incident-desk", 20), ("payments", 15)];
 
 /// The policy of `incident-desk` in other languages: folders of `guests/`.
-const GUESTS: [&str; 4] = ["c", "go", "javascript", "python"];
+const LANGUAGES: [&str; 4] = ["c", "go", "javascript", "python"];
+/// The same in Rust as the bundled one, made for Rust's own component target.
+const RUST_WASIP2: &str = "rust-wasip2";
 
 /// Names of guests that must have been built, separated by white space. Set in CI, where their
 /// toolchains were installed before; elsewhere those that are missing are only named.
 const EXPECTED_GUESTS: &str = "TRIAGE_EXPECT_GUESTS";
+
+/// A guest with a whole interpreter in it is large, and the machine may be busy.
+const PATIENT: &str = "compile_seconds = 120\n";
 
 struct Case {
     name: String,
@@ -188,9 +193,9 @@ fn every_bundled_plugin_builds_and_can_be_used() {
             64,
             "{inspected}"
         );
-        folder.configure(
-            &(config::plugin(plugin, &component) + &config::policy("p", plugin, r#"["*"]"#, "")),
-        );
+        let sections =
+            config::plugin(plugin, &component) + &config::policy("p", plugin, r#"["*"]"#, "");
+        folder.configure(&(PATIENT.to_owned() + &sections));
         folder.triage(&["check"]).expect(0);
     }
 }
@@ -198,7 +203,7 @@ fn every_bundled_plugin_builds_and_can_be_used() {
 #[test]
 fn every_bundled_plugin_decides_in_the_host_what_its_fixtures_say() {
     let mut named = BTreeMap::new();
-    let mut all = String::new();
+    let mut all = PATIENT.to_owned();
     for (plugin, _) in PLUGINS {
         all += &config::plugin(plugin, &binary::component(plugin));
         for case in cases(plugin) {
@@ -239,15 +244,16 @@ fn every_guest_has_a_folder_and_every_folder_a_guest() {
     let folders: BTreeSet<String> = entries
         .map(|it| it.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(folders, GUESTS.map(str::to_owned).into());
+    assert_eq!(folders, LANGUAGES.map(str::to_owned).into());
 }
 
 #[test]
 fn every_guest_of_another_language_decides_byte_for_byte_like_the_one_in_rust() {
-    let built = GUESTS.map(|it| binary::guest(it).map(|component| (it, component)));
-    let built: Vec<_> = built.into_iter().flatten().collect();
+    let guests = || LANGUAGES.into_iter().chain([RUST_WASIP2]);
+    let built = guests().filter_map(|it| binary::guest(it).map(|component| (it, component)));
+    let built: Vec<_> = built.collect();
     let names: Vec<&str> = built.iter().map(|(name, _)| *name).collect();
-    let missing = GUESTS.iter().filter(|it| !names.contains(it));
+    let missing = guests().filter(|it| !names.contains(it));
     let missing: Vec<_> = missing.collect();
     announce(&format!(
         "guests compared with the one in Rust: {names:?}; not built here: {missing:?} (`cargo xtask guests`)"
@@ -266,8 +272,7 @@ fn compare_with_rust(language: &str, component: &Path) {
     let rust = binary::component("incident-desk");
     let plugins = [("rust", rust.as_path()), (language, component)];
     let cases = cases("incident-desk");
-    // A guest with a whole interpreter in it is large, and the machine may be busy.
-    let mut all = "compile_seconds = 120\n".to_owned();
+    let mut all = PATIENT.to_owned();
     let mut named = BTreeMap::new();
     for (language, component) in plugins {
         all += &config::plugin(language, component);

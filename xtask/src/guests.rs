@@ -57,9 +57,16 @@ const TOOLCHAINS: [Toolchain; 4] = [
     },
 ];
 
+/// The other target for which Rust makes components: the bundled policy for it is one more guest.
+const WASIP2: &str = "wasm32-wasip2";
+
 /// Installs every toolchain that can be had, and builds every guest that it can.
 pub fn run() -> anyhow::Result<()> {
     let mut missing = Vec::new();
+    match step(Command::new("rustup").args(["target", "add", WASIP2])) {
+        Ok(()) => command::step(&format!("guest rust-wasip2: {WASIP2} is installed")),
+        Err(error) => missing.push(format!("guest rust-wasip2: cannot be had: {error:#}")),
+    }
     for toolchain in &TOOLCHAINS {
         let language = toolchain.language;
         match toolchain.install() {
@@ -75,13 +82,10 @@ pub fn run() -> anyhow::Result<()> {
 
 /// Builds the guests whose toolchains are there into a folder; says which are not.
 pub fn build(triage: &Path, out: &Path) -> anyhow::Result<()> {
+    build_for_wasip2(&place(out, "rust-wasip2")?)?;
     for toolchain in &TOOLCHAINS {
         let language = toolchain.language;
-        let file = out.join(format!("incident_desk_{language}.wasm"));
-        // One of an earlier build would be tested in its place.
-        if file.exists() {
-            std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
-        }
+        let file = place(out, language)?;
         if toolchain.find().is_none() {
             command::step(&format!(
                 "guest {language}: not built, no {} here (`cargo xtask guests` installs it)",
@@ -99,6 +103,45 @@ pub fn build(triage: &Path, out: &Path) -> anyhow::Result<()> {
         command::run(&mut build)?;
     }
     Ok(())
+}
+
+/// Where a guest goes. One of an earlier build is removed: it would be tested in its place.
+fn place(out: &Path, guest: &str) -> anyhow::Result<PathBuf> {
+    let file = out.join(format!("incident_desk_{}.wasm", guest.replace('-', "_")));
+    if file.exists() {
+        std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
+    }
+    Ok(file)
+}
+
+/// Builds the bundled policy as it is with Rust's own component target.
+fn build_for_wasip2(file: &Path) -> anyhow::Result<()> {
+    if !has_wasip2() {
+        command::step(&format!(
+            "guest rust-wasip2: not built, no {WASIP2} here (`cargo xtask guests` installs it)"
+        ));
+        return Ok(());
+    }
+    command::step("building guest rust-wasip2");
+    let folder = command::target_dir().join("guests").join("rust-wasip2");
+    let mut build = command::cargo(&["build", "--release", "--target", WASIP2, "--target-dir"]);
+    build.arg(&folder).args(["--package", "incident-desk"]);
+    // Names and lines of the code would be most of the component.
+    build.env("CARGO_PROFILE_RELEASE_STRIP", "true");
+    command::run(&mut build)?;
+    let built = folder.join(WASIP2).join("release/incident_desk.wasm");
+    std::fs::copy(&built, file).with_context(|| built.display().to_string())?;
+    Ok(())
+}
+
+/// Whether the Rust in use comes with the target's standard library.
+fn has_wasip2() -> bool {
+    let mut question = Command::new("rustc");
+    question.args(["--print", "target-libdir", "--target", WASIP2]);
+    question.output().is_ok_and(|it| {
+        let folder = String::from_utf8_lossy(&it.stdout);
+        Path::new(folder.trim()).is_dir()
+    })
 }
 
 impl Toolchain {
