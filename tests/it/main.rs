@@ -31,6 +31,7 @@ mod pipeline;
 mod reload;
 mod repeats;
 mod secrets;
+mod selftest;
 mod sources;
 mod start;
 mod stop;

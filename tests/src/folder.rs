@@ -38,6 +38,20 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Waits for the end of a process that [`Folder::command`] describes.
+    #[track_caller]
+    pub fn of(mut process: Process, patience: Duration, what: &str) -> Self {
+        let stdout = collect(process.child().stdout.take());
+        let stderr = collect(process.child().stderr.take());
+        let status = process.wait(patience, what);
+        let stderr = String::from_utf8_lossy(&stderr.join().unwrap()).into_owned();
+        Self {
+            code: status.code(),
+            stdout: stdout.join().unwrap(),
+            stderr,
+        }
+    }
+
     /// The result, if it ended with this code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
@@ -152,19 +166,12 @@ impl Folder {
     /// Runs a command to its end.
     #[track_caller]
     pub fn triage(&self, arguments: &[&str]) -> Ended {
-        let mut process = Process::start(self.command(arguments));
-        let stdout = collect(process.child().stdout.take());
-        let stderr = collect(process.child().stderr.take());
-        let status = process.wait(
+        let what = format!("the end of `triage {}`", arguments.join(" "));
+        Ended::of(
+            Process::start(self.command(arguments)),
             COMMAND_PATIENCE,
-            &format!("the end of `triage {}`", arguments.join(" ")),
-        );
-        let stderr = String::from_utf8_lossy(&stderr.join().unwrap()).into_owned();
-        Ended {
-            code: status.code(),
-            stdout: stdout.join().unwrap(),
-            stderr,
-        }
+            &what,
+        )
     }
 
     /// The folder itself.

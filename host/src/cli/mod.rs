@@ -12,6 +12,7 @@ mod output;
 pub mod plugin;
 mod rejection;
 mod run;
+mod selftest;
 mod send;
 mod serve;
 mod story;
@@ -82,6 +83,8 @@ enum Command {
     /// Say who may ask the API.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Try on this machine whether thirty kinds of hostile plugins are contained.
+    Selftest,
     /// Build and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -178,6 +181,7 @@ fn run(
         Command::Run(command) => run::run(command, &context, &mut output),
         Command::Rejection(command) => rejection::run(command, &context, &mut output),
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
+        Command::Selftest => selftest::run(&context, &mut output),
         Command::Token(command) => token::run(command, &context, &mut output),
         Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),
         Command::CompileComponent(arguments) => Ok(child::run(

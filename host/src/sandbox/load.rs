@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, ComponentNamedList, HasSelf, InstancePre, Lift, Linker, Lower,
+};
+use wasmtime::error::Context as _;
 
 use super::bindings::exports::triage::policy::{classifier, triager};
 use super::bindings::triage::policy::{clock, log, settings, types};
@@ -145,12 +149,53 @@ pub(super) fn link(
     if classifier.is_none() && triager.is_none() {
         return Err(LoadError::NoPolicy);
     }
+    if classifier.is_some() {
+        check_type::<(types::Event<'_>,), Answer<types::ClassificationResult>>(
+            &instance,
+            "classifier",
+            "classify",
+        )
+        .map_err(mismatch)?;
+    }
+    if triager.is_some() {
+        check_type::<(types::Event<'_>, types::ClassificationParam<'_>), Answer<types::Plan>>(
+            &instance, "triager", "triage",
+        )
+        .map_err(mismatch)?;
+    }
     Ok(Plugin {
         digest,
         instance,
         classifier,
         triager,
     })
+}
+
+/// What the contract's functions give.
+type Answer<T> = (Result<T, types::Failure>,);
+
+/// Checks the type of an exported function. Otherwise only the first event would show that it is another.
+fn check_type<Params, Answer>(
+    instance: &InstancePre<StageState>,
+    interface: &str,
+    function: &str,
+) -> wasmtime::Result<()>
+where
+    Params: ComponentNamedList + Lower,
+    Answer: ComponentNamedList + Lift,
+{
+    let component = instance.component();
+    let item = component
+        .get_export_index(None, format!("{PACKAGE}{interface}{VERSION}"))
+        .and_then(|it| component.get_export(Some(&it), function));
+    let name = format!("the export `{interface}.{function}`");
+    match item {
+        // Neither is documented; the code that `bindgen!` makes for a world's own functions calls them so.
+        Some((ComponentItem::ComponentFunc(item), _)) => item
+            .typecheck::<Params, Answer>(&instance.instance_type())
+            .context(name),
+        _ => Err(wasmtime::format_err!("{name} is not a function")),
+    }
 }
 
 /// The name of a version: SHA-256 of its bytes in hexadecimal.

@@ -334,6 +334,25 @@ fn an_import_outside_the_contract_is_refused_by_name() {
 }
 
 #[test]
+fn an_export_of_another_type_is_refused_by_name() {
+    for (interface, function) in [("classifier", "classify"), ("triager", "triage")] {
+        let bytes = wat::parse_str(format!(
+            r#"(component
+                (core module $m (func (export "f")))
+                (core instance $i (instantiate $m))
+                (func $f (canon lift (core func $i "f")))
+                (instance $x (export "{function}" (func $f)))
+                (export "triage:policy/{interface}@0.1.0" (instance $x)))"#
+        ))
+        .unwrap();
+        let said = refused(&bytes);
+        let start =
+            format!("it does not fit the contract: the export `{interface}.{function}`: expected");
+        assert!(said.starts_with(&start), "{said}");
+    }
+}
+
+#[test]
 fn what_is_no_component_is_refused() {
     for bytes in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0", b"hello"] {
         assert!(refused(bytes).contains("not a component"), "{bytes:?}");

@@ -10,7 +10,7 @@ use super::core_module::{self, Layer, Malformed};
 use super::inspect::{self, CONTRACT_VERSION, InspectError};
 
 /// The contract, as it was when this program was built.
-pub(super) const WIT: [(&str, &str); 3] = [
+pub(in crate::cli) const WIT: [(&str, &str); 3] = [
     ("types.wit", include_str!("../../../../wit/types.wit")),
     ("host.wit", include_str!("../../../../wit/host.wit")),
     ("worlds.wit", include_str!("../../../../wit/worlds.wit")),
