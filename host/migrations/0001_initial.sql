@@ -105,7 +105,7 @@ CREATE TABLE run (
 CREATE UNIQUE INDEX run_by_id    ON run (id);
 CREATE INDEX        run_by_event ON run (event_seq);
 CREATE INDEX        run_by_tenant ON run (tenant);
-CREATE INDEX        run_due      ON run (run_after, seq) WHERE state = 'queued' AND waits = 0;
+CREATE INDEX        run_due      ON run (tenant, policy, run_after) WHERE state = 'queued' AND waits = 0;
 CREATE INDEX        run_in_order ON run (ordering_hash, seq)
     WHERE ordering_hash IS NOT NULL AND state IN ('queued', 'running');
 CREATE INDEX        run_leased   ON run (lease_until)    WHERE state = 'running';
@@ -158,7 +158,7 @@ CREATE TABLE action (
     CHECK ((attempt = 0) = (first_attempt_at IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX action_by_run ON action (run_seq, name);
-CREATE INDEX        action_due    ON action (due_at, seq) WHERE state = 'pending';
+CREATE INDEX        action_due    ON action (tenant, due_at) WHERE state = 'pending';
 CREATE INDEX        action_dead   ON action (seq)         WHERE state = 'dead';
 
 CREATE TABLE action_attempt (

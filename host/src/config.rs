@@ -14,6 +14,7 @@ mod resolve;
 mod secrets;
 mod server;
 mod sources;
+mod tenants;
 mod tls;
 mod values;
 
@@ -42,6 +43,7 @@ use crate::model::policy::Policy;
 use crate::model::rate::Rate;
 use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
+use crate::model::tenant::TenantLimits;
 
 /// The commented file that `triage init` writes: every setting with its default.
 pub const TEMPLATE: &str = include_str!("config/triage.toml");
@@ -70,6 +72,8 @@ pub struct Config {
     pub compile_seconds: u64,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
+    /// By name: those that have limits of their own.
+    pub tenants: BTreeMap<String, TenantLimits>,
     /// By name: every source that an integration may name, built in, shipped or declared.
     pub sources: BTreeMap<String, Source>,
     /// By id.
@@ -247,6 +251,16 @@ impl Config {
                     .iter()
                     .any(|trigger| trigger.matches(event_type))
             })
+    }
+
+    /// What a tenant may take of what all of them share.
+    pub fn tenant(&self, name: &str) -> TenantLimits {
+        self.tenants.get(name).copied().unwrap_or_default()
+    }
+
+    /// The policy of this name, if it is this tenant's.
+    pub fn policy_of(&self, tenant: &str, name: &str) -> Option<&Policy> {
+        self.policy(name).filter(|it| it.tenant == tenant)
     }
 
     /// The policy of this name.

@@ -5,7 +5,7 @@
 //! 1. [`http`] receives it, [`sources`] proves who sent it and names it, [`routing`] tells which
 //!    policies get a run;
 //! 2. [`store`] keeps it, with one run per policy, in one transaction;
-//! 3. [`worker`] claims runs, [`registry`] knows the active version of a plugin,
+//! 3. [`worker`] claims runs, as many of each tenant as [`fairness`] says, [`registry`] knows the active version of a plugin,
 //!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
 //! 4. [`actions`] carries out what a decision asked for, through [`egress`].
 //!
@@ -36,6 +36,7 @@ pub mod retention;
 
 pub mod integrations;
 
+pub mod fairness;
 pub mod worker;
 
 pub mod registry;

@@ -25,7 +25,7 @@ const DOORS: [(&str, &[&str]); 10] = [
 ];
 
 /// Module → modules that it must not name: an arrow that may not be drawn.
-const NEVER: [(&str, &[&str]); 16] = [
+const NEVER: [(&str, &[&str]); 17] = [
     (
         "integrations",
         &["http", "sandbox", "worker", "actions", "egress"],
@@ -76,6 +76,13 @@ const NEVER: [(&str, &[&str]); 16] = [
         &[
             "http", "sources", "store", "registry", "sandbox", "worker", "actions", "egress",
             "config", "clock",
+        ],
+    ),
+    (
+        "fairness",
+        &[
+            "http", "sources", "store", "registry", "sandbox", "worker", "actions", "egress",
+            "config", "clock", "live",
         ],
     ),
     ("http", &["worker", "actions", "sandbox", "egress"]),

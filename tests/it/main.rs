@@ -26,6 +26,7 @@ mod integration_limits;
 mod integrations;
 mod kill_matrix;
 mod load;
+mod neighbours;
 mod order;
 mod pipeline;
 mod reload;

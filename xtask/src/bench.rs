@@ -14,8 +14,15 @@ use serde_json::Value;
 use crate::{command, plugins};
 
 /// Every bench, the quickest first.
-const BENCHES: [&str; 7] = [
-    "evaluate", "guests", "bomb", "pipeline", "attack", "ingest", "kept",
+const BENCHES: [&str; 8] = [
+    "evaluate",
+    "guests",
+    "bomb",
+    "pipeline",
+    "neighbour",
+    "attack",
+    "ingest",
+    "kept",
 ];
 
 /// Runs one bench, or all of them. `events` is how many the store of `kept` holds.

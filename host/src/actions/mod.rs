@@ -3,6 +3,7 @@
 //! Started by `app`. Whether an action was allowed was checked before it was
 //! written; what its outcome leads to is decided in `lifecycle`.
 
+mod load;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use self::load::{Load, Plan, UNDER_WAY_MAX};
 use crate::clock::Clock;
 use crate::egress::{Egress, Method, Request, TIMEOUT_MAX};
 use crate::fail_point::{self, Point};
@@ -21,11 +23,10 @@ use crate::live::{Live, Setup};
 use crate::model::action::{ClaimedAction, Delivered, Receipt};
 use crate::model::integration::{Destination, WebhookDestination};
 use crate::model::policy::RetryPolicy;
+use crate::model::queue::Share;
 use crate::store::Store;
 use crate::store::actions::FinishedAction;
 
-/// Requests under way at the same time, and so actions that are claimed at once: each may need one.
-const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 /// How often the queue is looked at without a wake-up, in milliseconds.
 const POLL_MS: u64 = 1_000;
 /// How long a claim lasts, in milliseconds: longer than a request and its recording.
@@ -66,28 +67,31 @@ impl Actions {
     /// Works until `shutdown` becomes true, then finishes what it has claimed.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut requests = JoinSet::new();
+        let mut load = Load::default();
+        let began = Instant::now();
         while !*shutdown.borrow() {
             // Register for wake-ups before looking, so that none is missed.
             let mut woken = std::pin::pin!(self.0.wake.notified());
             woken.as_mut().enable();
-            let free = REQUESTS_IN_FLIGHT_MAX.saturating_sub(requests.len());
-            let claimed = if free == 0 {
-                Vec::new()
-            } else {
-                self.claim(free).await
-            };
-            let started = claimed.len();
-            if 0 < started {
-                fail_point::reach(Point::ActionsClaimed);
+            let now_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let plan = self.look(&load, now_us).await;
+            let is_idle = plan.shares.is_empty();
+            if !is_idle {
+                let claimed = self.claim(plan.shares).await;
+                if !claimed.is_empty() {
+                    fail_point::reach(Point::ActionsClaimed);
+                }
+                self.start(claimed, &mut load, now_us, &mut requests).await;
             }
-            self.start(claimed, &mut requests).await;
             while let Some(ended) = requests.try_join_next() {
                 log_panic(ended);
             }
-            if started == 0 {
+            if is_idle {
+                let pause_ms = plan.next_ms.unwrap_or(POLL_MS).clamp(1, POLL_MS);
+                let is_full = UNDER_WAY_MAX <= requests.len();
                 tokio::select! {
-                    () = woken, if 0 < free => (),
-                    () = sleep(self.until_next_due().await), if 0 < free => (),
+                    () = woken, if !is_full => (),
+                    () = sleep(Duration::from_millis(pause_ms)), if !is_full => (),
                     Some(ended) = requests.join_next() => log_panic(ended),
                     _ = shutdown.changed() => (),
                 }
@@ -98,11 +102,33 @@ impl Actions {
         }
     }
 
+    async fn look(&self, load: &Load, now_us: u64) -> Plan {
+        let queued = match self.0.store.queued_actions().await {
+            Ok(queued) => queued,
+            Err(error) => {
+                tracing::error!(error = %error, "cannot look for due actions");
+                sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
+                Vec::new()
+            }
+        };
+        let setup = self.0.live.current();
+        let limits = |tenant: &str| setup.config.tenant(tenant);
+        load.plan(queued, limits, self.0.clock.now(), now_us)
+    }
+
     /// Performs what needs no network at once and together; starts the rest.
-    async fn start(&self, claimed: Vec<ClaimedAction>, requests: &mut JoinSet<()>) {
+    async fn start(
+        &self,
+        claimed: Vec<ClaimedAction>,
+        load: &mut Load,
+        now_us: u64,
+        requests: &mut JoinSet<()>,
+    ) {
         let setup = self.0.live.current();
         let mut at_once = Vec::new();
         for action in claimed {
+            let limits = setup.config.tenant(&action.event.tenant);
+            let under_way = load.begin(&action.event.tenant, limits, now_us);
             let started_at = self.0.clock.now();
             match setup.config.destinations.get(&action.destination) {
                 Some(Destination::Ticket) => {
@@ -121,6 +147,7 @@ impl Actions {
                             send(&setup.egress, &action, &destination, started_at).await;
                         let finished = actions.finished(&setup, action, started_at, delivered);
                         actions.commit(vec![finished]).await;
+                        drop(under_way);
                     });
                 }
                 None => {
@@ -170,14 +197,10 @@ impl Actions {
         }
     }
 
-    async fn claim(&self, limit: usize) -> Vec<ClaimedAction> {
+    async fn claim(&self, shares: Vec<Share>) -> Vec<ClaimedAction> {
         let now = self.0.clock.now();
-        match self
-            .0
-            .store
-            .claim_due_actions(now, now + LEASE_MS, limit)
-            .await
-        {
+        let store = &self.0.store;
+        match store.claim_actions(now, now + LEASE_MS, shares).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 error.log("cannot claim actions");
@@ -185,14 +208,6 @@ impl Actions {
                 Vec::new()
             }
         }
-    }
-
-    async fn until_next_due(&self) -> Duration {
-        let next = self.0.store.next_action_due().await.ok().flatten();
-        let wait_ms = next.map_or(POLL_MS, |at| {
-            u64::try_from(at - self.0.clock.now()).unwrap_or(0)
-        });
-        Duration::from_millis(wait_ms.clamp(1, POLL_MS))
     }
 
     async fn commit(&self, finished: Vec<FinishedAction>) {

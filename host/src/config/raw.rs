@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub server: RawServer,
     pub retention: RawRetention,
     pub egress: RawEgress,
+    pub tenants: BTreeMap<String, RawTenant>,
     pub sources: BTreeMap<String, RawSource>,
     pub integrations: Vec<(String, RawIntegration)>,
     pub plugins: BTreeMap<String, RawPlugin>,
@@ -54,6 +55,15 @@ pub(super) struct RawRetention {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEgress {
     pub allow: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTenant {
+    pub concurrency: Option<i64>,
+    pub queued_runs: Option<i64>,
+    pub cpu_ms_per_minute: Option<i64>,
+    pub actions_per_minute: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -203,6 +213,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
         server: single(&mut file, "server", problems),
         retention: single(&mut file, "retention", problems),
         egress: single(&mut file, "egress", problems),
+        tenants: named(&mut file, "tenants", problems),
         sources: named(&mut file, "sources", problems),
         integrations: list(&mut file, "integration", "id", problems),
         plugins: named(&mut file, "plugins", problems),
@@ -212,7 +223,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     for unknown in file.keys() {
         problems.add(
             unknown,
-            "unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], \
+            "unknown section: expected [server], [retention], [egress], [tenants.NAME], [sources.NAME], [[integration]], \
              [plugins.NAME], [destinations.NAME] or [[policy]]",
         );
     }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::problem::Problems;
 use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
-use super::{Config, destinations, policies, secrets, server, sources, values};
+use super::{Config, destinations, policies, secrets, server, sources, tenants, values};
 use crate::content::INFLATED_BYTES_CEILING;
 use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::rate::{Rate, RateLimit};
@@ -76,6 +76,7 @@ pub(super) fn resolve(
     let server = server::resolve(raw.server, around, problems);
     let keep_events_ms = keep_events_ms(&raw.retention, problems);
     let egress_allow = networks("egress.allow", raw.egress.allow, problems);
+    let tenants = tenants::resolve(raw.tenants, problems);
     let mut source_names: BTreeSet<String> = raw.sources.keys().cloned().collect();
     let sources = sources::resolve(raw.sources, problems);
     source_names.extend(sources.keys().cloned());
@@ -104,6 +105,7 @@ pub(super) fn resolve(
         master_key: server.master_key,
         compile_seconds: server.compile_seconds,
         egress_allow,
+        tenants,
         sources,
         integrations,
         plugins,

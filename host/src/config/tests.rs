@@ -13,6 +13,7 @@ use crate::model::decision::Priority;
 use crate::model::policy::{Limits, OnFailure, RetryPolicy};
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
+use crate::model::tenant::TenantLimits;
 
 const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
@@ -126,6 +127,13 @@ fn the_templates_examples_load_and_name_the_defaults() {
     let config = good(&uncommented.join("\n"));
     assert_eq!(config.integrations.len(), 2);
     assert_eq!(config.policies.len(), 1);
+    let acme = TenantLimits {
+        cpu_ms_per_minute: Some(60_000),
+        actions_per_minute: Some(600),
+        ..TenantLimits::default()
+    };
+    assert_eq!((config.tenants.len(), config.tenant("acme")), (1, acme));
+    assert_eq!(config.tenant("another"), TenantLimits::default());
     let policy = config.policy("incidents").unwrap();
     assert_eq!(policy.limits, Limits::default());
     assert_eq!(policy.retry, RetryPolicy::default());

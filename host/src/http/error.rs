@@ -116,18 +116,12 @@ impl ApiError {
             ),
             Self::Conflict(code, message) => fixed(StatusCode::CONFLICT, code, message),
             Self::MasterKey(it) => fixed(StatusCode::SERVICE_UNAVAILABLE, "master_key", it),
-            Self::TooManyRequests | Self::Store(StoreError::Busy) => fixed(
+            Self::TooManyRequests => fixed(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
                 "nothing was kept: try again in a second",
             ),
-            Self::Store(
-                StoreError::Unavailable(_) | StoreError::Malformed(_) | StoreError::Closed,
-            ) => fixed(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "the store does not answer; nothing was kept: try again in a few seconds",
-            ),
+            Self::Store(error) => of_store(error),
         }
     }
 
@@ -139,6 +133,7 @@ impl ApiError {
             Self::BodyTooSlow => Some("body_too_slow"),
             Self::BodyCutOff => Some("body_cut_off"),
             Self::RateLimited { .. } => Some("rate_limited"),
+            Self::Store(StoreError::QueueFull) => Some("queue_full"),
             // Of an `InvalidSignature`, `sources` knows the cause.
             Self::InvalidSignature
             | Self::NotFound
@@ -161,6 +156,7 @@ impl ApiError {
             Self::Store(StoreError::Busy) => {
                 tracing::debug!("refused: too many writes are waiting")
             }
+            Self::Store(StoreError::QueueFull) => (),
             Self::Store(error) => tracing::error!(error = chain(error), "request failed"),
             Self::MasterKey(error) => tracing::error!(error, "request failed"),
             _ => (),
@@ -224,6 +220,25 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+/// Status, stable code, and a sentence for the caller.
+fn of_store(error: &StoreError) -> (StatusCode, &'static str, String) {
+    match error {
+        StoreError::Busy => ApiError::TooManyRequests.parts(),
+        StoreError::QueueFull => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "queue_full",
+            "as many runs of this integration's tenant are queued as may be: \
+             nothing was kept, try again in some seconds"
+                .to_owned(),
+        ),
+        StoreError::Unavailable(_) | StoreError::Malformed(_) | StoreError::Closed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the store does not answer; nothing was kept: try again in a few seconds".to_owned(),
+        ),
     }
 }
 

@@ -132,8 +132,15 @@ async fn take_in(
     match identity {
         Identity::Event(identity) => {
             let content = content.unwrap_or_default();
+            let body = received.body.clone();
+            let queued_runs = config.tenant(&integration.tenant).queued_runs;
             let event = new_event(config, integration, received, &content, identity);
-            let accepted = accept(state, event).await.map_err(Refusal::unlisted)?;
+            let accepted = accept(state, event, queued_runs)
+                .await
+                .map_err(|error| match error.cause() {
+                    Some(_) => Refusal::read(error, &body),
+                    None => Refusal::unlisted(error),
+                })?;
             fail_point::reach(Point::AnswerReady);
             Ok(Json(acknowledgement(state, accepted)).into_response())
         }
@@ -246,11 +253,15 @@ fn new_event(
 }
 
 /// Keeps the event and wakes a worker, also when the sender hangs up meanwhile.
-async fn accept(state: &HttpState, event: NewEvent) -> Result<Accepted, ApiError> {
+async fn accept(
+    state: &HttpState,
+    event: NewEvent,
+    queued_runs: u64,
+) -> Result<Accepted, ApiError> {
     // The write goes on when this future is dropped, because the sender hung up; then nobody
     // is left to see its end, and the worker is told before it.
     let mut wake = WakeOnDrop(Some(&state.runs_wake));
-    let accepted = state.store.accept(event).await;
+    let accepted = state.store.accept_within(event, queued_runs).await;
     let queued = accepted
         .as_ref()
         .is_ok_and(|it| !it.duplicate && !it.run_ids.is_empty());

@@ -4,6 +4,7 @@
 //! file or a database; what a state change means is decided in `lifecycle`.
 
 pub mod action;
+pub mod budget;
 pub mod custom_source;
 pub mod decision;
 pub mod event;
@@ -12,10 +13,12 @@ pub mod integration;
 pub mod outcome;
 pub mod pointer;
 pub mod policy;
+pub mod queue;
 pub mod rate;
 pub mod run;
 pub mod secret;
 pub mod source;
+pub mod tenant;
 pub mod time;
 pub mod trigger;
 pub mod version;

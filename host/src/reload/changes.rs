@@ -33,6 +33,7 @@ pub(super) fn between(old: &Setup, new: &Setup) -> Vec<String> {
             .collect()
     };
     [
+        differences("tenants", &was.tenants, &is.tenants),
         differences("sources", &was.sources, &is.sources),
         differences("integrations", &was.integrations, &is.integrations),
         differences("policies", &policies(old), &policies(new)),

@@ -61,6 +61,7 @@ impl Sandbox {
         };
         self.stage(
             plugin,
+            &run.event.tenant,
             limits,
             capabilities,
             async |store: &mut Store<StageState>, instance: Instance| {
@@ -91,6 +92,7 @@ impl Sandbox {
         };
         self.stage(
             plugin,
+            &run.event.tenant,
             limits,
             capabilities,
             async |store: &mut Store<StageState>, instance: Instance| {
@@ -110,6 +112,7 @@ impl Sandbox {
     async fn stage<T>(
         &self,
         plugin: &Plugin,
+        tenant: &str,
         limits: &Limits,
         capabilities: Capabilities,
         call: impl AsyncFnOnce(&mut Store<StageState>, Instance) -> Called<T>,
@@ -119,7 +122,7 @@ impl Sandbox {
         let running = self.0.ticker.while_running();
         let called = tokio::time::timeout(
             Duration::from_millis(limits.wall_ms),
-            meter.measure(async {
+            meter.measure(self.0.turns.seat(tenant), async {
                 let instance = plugin.instance.instantiate_async(&mut store).await?;
                 call(&mut store, instance).await
             }),

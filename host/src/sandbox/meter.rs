@@ -10,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
 use super::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+use super::turns::Seat;
 use crate::model::outcome::Breach;
 use crate::model::policy::Limits;
 
@@ -40,10 +41,11 @@ impl CpuMeter {
         self.0.used_ns.load(Ordering::Relaxed) / 1_000
     }
 
-    /// The future, with the time of each poll counted.
-    pub(super) fn measure<F: Future>(&self, future: F) -> Measured<F> {
+    /// The future, with the time of each poll counted, and polled only when it is its turn.
+    pub(super) fn measure<F: Future>(&self, seat: Seat, future: F) -> Measured<F> {
         Measured {
             meter: self.clone(),
+            seat,
             future: Box::pin(future),
         }
     }
@@ -52,6 +54,7 @@ impl CpuMeter {
 /// See [`CpuMeter::measure`].
 pub(super) struct Measured<F> {
     meter: CpuMeter,
+    seat: Seat,
     future: Pin<Box<F>>,
 }
 
@@ -59,16 +62,18 @@ impl<F: Future> Future for Measured<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if !self.seat.take(context.waker()) {
+            return Poll::Pending;
+        }
         let began_ns = thread_cpu_ns();
         self.meter
             .0
             .poll_began_ns
             .store(began_ns, Ordering::Relaxed);
         let polled = self.future.as_mut().poll(context);
-        self.meter
-            .0
-            .used_ns
-            .fetch_add(thread_cpu_ns().saturating_sub(began_ns), Ordering::Relaxed);
+        let used_ns = thread_cpu_ns().saturating_sub(began_ns);
+        self.meter.0.used_ns.fetch_add(used_ns, Ordering::Relaxed);
+        self.seat.give(used_ns);
         polled
     }
 }

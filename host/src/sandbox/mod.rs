@@ -17,6 +17,7 @@ mod host;
 mod load;
 mod meter;
 mod precheck;
+mod turns;
 mod wasi;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ struct Shared {
     compiler: Compiler,
     artefacts: Option<Artefacts>,
     fingerprint: [u8; 32],
+    turns: turns::Turns,
 }
 
 /// The sandbox cannot be set up on this machine.
@@ -66,6 +68,7 @@ impl Sandbox {
         let linker = load::linker(&engine).map_err(setup)?;
         let ticker =
             engine::Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self(Arc::new(Shared {
             engine,
             linker,
@@ -73,6 +76,7 @@ impl Sandbox {
             compiler,
             artefacts,
             fingerprint: engine::fingerprint().map_err(setup)?,
+            turns: turns::Turns::new(processors),
         })))
     }
 

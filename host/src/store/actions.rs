@@ -8,14 +8,23 @@ use super::{Store, StoreError, row, tickets};
 use crate::lifecycle::ActionTransition;
 use crate::model::action::{ActionEvent, ClaimedAction, Delivered, Receipt};
 use crate::model::decision::Decision;
+use crate::model::queue::{Lane, QueuedLane, Share};
 use crate::model::time::TimestampMs;
 
+// One step from tenant to tenant, however many actions each has.
+const NEXT_LANE: &str = "
+SELECT tenant, due_at
+  FROM action INDEXED BY action_due
+ WHERE state = 'pending' AND :tenant < tenant
+ ORDER BY tenant, due_at
+ LIMIT 1";
+
 // A claim is a lease: it moves the action's due time behind its end.
-const CLAIM_DUE: &str = "
+const CLAIM: &str = "
 UPDATE action
    SET due_at = :lease_until, attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, :now)
- WHERE seq IN (SELECT seq FROM action
-                WHERE state = 'pending' AND due_at <= :now
+ WHERE seq IN (SELECT seq FROM action INDEXED BY action_due
+                WHERE state = 'pending' AND tenant = :tenant AND due_at <= :now
                 ORDER BY due_at, seq
                 LIMIT :limit)
 RETURNING seq";
@@ -31,11 +40,10 @@ SELECT action.seq AS action_seq, action.id AS action_id, action.name, action.des
   JOIN event ON event.seq = run.event_seq
  WHERE action.seq = :seq";
 
-const NEXT_DUE: &str = "SELECT min(due_at) FROM action WHERE state = 'pending'";
-
 // A claim that was cut off by a crash left its due time in the future; nobody else holds it after a start.
-const RELEASE_ALL: &str = "
-UPDATE action SET due_at = :now WHERE state = 'pending' AND :now < due_at AND EXISTS (
+const RELEASE: &str = "
+UPDATE action SET due_at = :now
+ WHERE state = 'pending' AND tenant = :tenant AND :now < due_at AND EXISTS (
     SELECT 1 WHERE attempt > (SELECT count(*) FROM action_attempt WHERE action_seq = action.seq))";
 
 const DELIVER: &str = "
@@ -73,24 +81,20 @@ pub struct FinishedAction {
 }
 
 impl Store {
-    /// Claims due actions until `lease_until`, oldest first.
-    pub async fn claim_due_actions(
+    /// The tenants that have pending actions, each with when its first is due.
+    pub async fn queued_actions(&self) -> Result<Vec<QueuedLane>, StoreError> {
+        self.read(queued_lanes).await
+    }
+
+    /// Claims due actions of some tenants until `lease_until`, the oldest of each first.
+    pub async fn claim_actions(
         &self,
         now: TimestampMs,
         lease_until: TimestampMs,
-        limit: usize,
+        shares: Vec<Share>,
     ) -> Result<Vec<ClaimedAction>, StoreError> {
-        let claimed: Vec<i64> = self
-            .write(move |tx| {
-                let seqs = tx
-                    .prepare_cached(CLAIM_DUE)?
-                    .query_map(
-                        named_params! { ":now": now, ":lease_until": lease_until, ":limit": limit },
-                        |row| row.get(0),
-                    )?
-                    .collect::<rusqlite::Result<_>>()?;
-                Ok(seqs)
-            })
+        let claimed = self
+            .write(move |tx| claim(tx, now, lease_until, &shares))
             .await?;
         if claimed.is_empty() {
             return Ok(Vec::new());
@@ -104,22 +108,15 @@ impl Store {
         .await
     }
 
-    /// When the next action becomes due, if any is pending.
-    pub async fn next_action_due(&self) -> Result<Option<TimestampMs>, StoreError> {
-        self.read(|db| {
-            Ok(db
-                .prepare_cached(NEXT_DUE)?
-                .query_row([], |row| row.get(0))?)
-        })
-        .await
-    }
-
     /// Makes every claim that a crash cut off due at once. Only right when no other process serves.
     pub async fn release_actions(&self, now: TimestampMs) -> Result<usize, StoreError> {
         self.write(move |tx| {
-            Ok(tx
-                .prepare_cached(RELEASE_ALL)?
-                .execute(named_params! { ":now": now })?)
+            let mut count = 0;
+            for QueuedLane { lane, .. } in queued_lanes(tx)? {
+                let params = named_params! { ":now": now, ":tenant": lane.tenant };
+                count += tx.prepare_cached(RELEASE)?.execute(params)?;
+            }
+            Ok(count)
         })
         .await
     }
@@ -135,6 +132,49 @@ impl Store {
         self.write(move |tx| finished.iter().try_for_each(|it| finish_action(tx, it)))
             .await
     }
+}
+
+fn queued_lanes(db: &Connection) -> Result<Vec<QueuedLane>, StoreError> {
+    let mut next_lane = db.prepare_cached(NEXT_LANE)?;
+    let mut found: Vec<QueuedLane> = Vec::new();
+    loop {
+        let before = found.last().map_or("", |it| it.lane.tenant.as_str());
+        let next = next_lane.query_row(named_params! { ":tenant": before }, |row| {
+            Ok(QueuedLane {
+                lane: Lane {
+                    tenant: row.get("tenant")?,
+                    policy: String::new(),
+                },
+                due_at: row.get("due_at")?,
+            })
+        });
+        match next.optional()? {
+            Some(lane) => found.push(lane),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn claim(
+    tx: &Connection,
+    now: TimestampMs,
+    lease_until: TimestampMs,
+    shares: &[Share],
+) -> Result<Vec<i64>, StoreError> {
+    let mut claim = tx.prepare_cached(CLAIM)?;
+    let mut claimed = Vec::new();
+    for share in shares {
+        let mut seqs = claim.query(named_params! {
+            ":now": now,
+            ":lease_until": lease_until,
+            ":tenant": share.lane.tenant,
+            ":limit": share.count,
+        })?;
+        while let Some(row) = seqs.next()? {
+            claimed.push(row.get(0)?);
+        }
+    }
+    Ok(claimed)
 }
 
 fn load_claimed(db: &Connection, seq: i64) -> Result<Option<ClaimedAction>, StoreError> {

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use super::content::{self, Content};
 use super::keys::KeyHash;
 use super::order::{self, PreparedRun};
-use super::seen::{self, Seen};
+use super::seen;
+use super::writer::InMemory;
 use super::{Store, StoreError, row};
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::EventId;
@@ -53,7 +54,20 @@ impl Store {
     /// [`StoreError::Busy`] when too many writes wait, others when the commit failed;
     /// in both cases nothing was kept.
     pub async fn accept(&self, event: NewEvent) -> Result<Accepted, StoreError> {
-        let seen = self.seen.clone().ok_or(StoreError::Closed)?;
+        self.accept_within(event, u64::MAX).await
+    }
+
+    /// The same for a tenant of which no more than `queued_runs` may be queued. A repeat is found
+    /// however many there are.
+    ///
+    /// # Errors
+    /// Also [`StoreError::QueueFull`].
+    pub async fn accept_within(
+        &self,
+        event: NewEvent,
+        queued_runs: u64,
+    ) -> Result<Accepted, StoreError> {
+        let memory = self.memory()?;
         let prepared = Arc::new(Prepared {
             id_hash: self
                 .hasher
@@ -70,8 +84,9 @@ impl Store {
                 .collect(),
             event,
         });
-        self.write(move |tx| accept(tx, &mut seen::lock(&seen), &prepared))
-            .await
+        self.write(move |tx| accept(tx, &memory, &prepared, queued_runs))
+            .await?
+            .ok_or(StoreError::QueueFull)
     }
 
     /// The headers and the exact body of a kept event.
@@ -96,18 +111,29 @@ impl Store {
     }
 }
 
-fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accepted, StoreError> {
+/// `None` where the tenant's queue is full: no error, which would undo what others wrote as well.
+fn accept(
+    tx: &Connection,
+    memory: &InMemory,
+    prepared: &Prepared,
+    queued_runs: u64,
+) -> Result<Option<Accepted>, StoreError> {
     let event = &prepared.event;
     let now = event.received_at;
+    let seen = &mut seen::lock(&memory.seen);
     if let Some(event_seq) = seen.find(tx, &prepared.id_hash, now)? {
-        return repeat(tx, event_seq, now);
+        return repeat(tx, event_seq, now).map(Some);
     }
     if let Some(hash) = &prepared.content_hash
         && let Some(event_seq) = seen.find(tx, hash, now)?
     {
         // The same content under another id: that id names the first event from now on.
         seen.add_name(tx, prepared.id_hash, event_seq)?;
-        return repeat(tx, event_seq, now);
+        return repeat(tx, event_seq, now).map(Some);
+    }
+    let wanted = event.runs.iter().filter(|it| it.dropped.is_none()).count() as u64;
+    if 0 < wanted && queued_runs < memory.lengths.of(&event.tenant).saturating_add(wanted) {
+        return Ok(None);
     }
     let content_until = event
         .content_key
@@ -121,13 +147,15 @@ fn accept(tx: &Connection, seen: &mut Seen, prepared: &Prepared) -> Result<Accep
         seen.insert(hash, event_seq);
     }
     for run in &prepared.runs {
-        order::insert(tx, run, event_seq, event)?;
+        if order::insert(tx, run, event_seq, event)? {
+            memory.lengths.change(&event.tenant, 1);
+        }
     }
-    Ok(Accepted {
+    Ok(Some(Accepted {
         event_id: event.id,
         run_ids: prepared.runs.iter().map(|it| it.id).collect(),
         duplicate: false,
-    })
+    }))
 }
 
 fn insert_event(

@@ -12,6 +12,7 @@ mod content;
 pub mod events;
 pub mod integrations;
 mod keys;
+mod lengths;
 mod order;
 mod reader;
 mod ready;
@@ -39,9 +40,10 @@ use rusqlite::Connection;
 
 use checkpoint::Checkpointer;
 use keys::KeyHasher;
+use lengths::Lengths;
 use reader::Readers;
 use seen::Seen;
-use writer::Writer;
+use writer::{InMemory, Writer};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,9 @@ pub enum StoreError {
     /// A row does not hold what it must.
     #[error("the database holds a malformed {0}")]
     Malformed(&'static str),
+    /// The tenant has as many runs in the queue as it may. Nothing was changed.
+    #[error("the tenant's queue is full")]
+    QueueFull,
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -65,7 +70,7 @@ impl StoreError {
     /// no error.
     pub fn log(&self, what: &str) {
         match self {
-            Self::Busy => tracing::debug!(error = %self, "{what}"),
+            Self::Busy | Self::QueueFull => tracing::debug!(error = %self, "{what}"),
             Self::Unavailable(_) | Self::Malformed(_) | Self::Closed => {
                 tracing::error!(error = %self, "{what}");
             }
@@ -149,7 +154,9 @@ fn load_seen(connection: &Connection, path: &Path) -> Result<Arc<Mutex<Seen>>, O
         Ok(seen) => Ok(Arc::new(Mutex::new(seen))),
         Err(StoreError::Malformed(what)) => Err(OpenError::Malformed { path, what }),
         Err(StoreError::Unavailable(source)) => Err(OpenError::Sqlite { path, source }),
-        Err(StoreError::Busy | StoreError::Closed) => Err(OpenError::Locked(path)),
+        Err(StoreError::Busy | StoreError::QueueFull | StoreError::Closed) => {
+            Err(OpenError::Locked(path))
+        }
     }
 }
 
@@ -158,7 +165,7 @@ fn load_seen(connection: &Connection, path: &Path) -> Result<Arc<Mutex<Seen>>, O
 pub struct Store {
     writer: Option<Arc<Writer>>,
     // Only in the process that serves: another one's would not know what this one accepts.
-    seen: Option<Arc<Mutex<Seen>>>,
+    memory: Option<InMemory>,
     readers: Arc<Readers>,
     hasher: Arc<KeyHasher>,
     rejections: Arc<rejections::Pressure>,
@@ -209,8 +216,11 @@ impl Store {
             source,
         };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
-        let seen = match &lock {
-            Some(_) => Some(load_seen(&connection, path)?),
+        let memory = match &lock {
+            Some(_) => Some(InMemory {
+                seen: load_seen(&connection, path)?,
+                lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
+            }),
             None => None,
         };
         let rejections = match &lock {
@@ -222,10 +232,10 @@ impl Store {
             Some(_) => Some(Checkpointer::start(path, &mut connection)?),
             None => None,
         };
-        let writer = Writer::start(connection, seen.clone(), checkpointer);
+        let writer = Writer::start(connection, memory.clone(), checkpointer);
         Ok(Self {
             writer: Some(Arc::new(writer)),
-            seen,
+            memory,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::new(rejections),
@@ -247,7 +257,7 @@ impl Store {
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         Ok(Self {
             writer: None,
-            seen: None,
+            memory: None,
             readers: Arc::new(Readers::new(path)),
             hasher: Arc::new(hasher),
             rejections: Arc::default(),
@@ -280,5 +290,10 @@ impl Store {
         tokio::task::spawn_blocking(move || readers.run(work))
             .await
             .map_err(|_| StoreError::Closed)?
+    }
+
+    /// What follows each transaction in memory.
+    fn memory(&self) -> Result<InMemory, StoreError> {
+        self.memory.clone().ok_or(StoreError::Closed)
     }
 }

@@ -62,13 +62,13 @@ impl PreparedRun {
     }
 }
 
-/// Queues a run with its event, or writes down why it is over already.
+/// Queues a run with its event, or writes down why it is over already; says whether it is queued.
 pub(super) fn insert(
     tx: &Connection,
     prepared: &PreparedRun,
     event_seq: i64,
     event: &NewEvent,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let run = &prepared.run;
     let now = event.received_at;
     let stale = match (&prepared.ordering_hash, &run.version) {
@@ -88,7 +88,7 @@ pub(super) fn insert(
             ":late": run.late,
             ":dropped": dropped.as_str(),
         })?;
-        return Ok(());
+        return Ok(false);
     }
     let waits = match &prepared.ordering_hash {
         Some(hash) => tx
@@ -107,7 +107,7 @@ pub(super) fn insert(
         ":waits": waits,
         ":late": run.late,
     })?;
-    Ok(())
+    Ok(true)
 }
 
 /// Lets the next run with the same ordering key be claimed: this one is over.

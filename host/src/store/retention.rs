@@ -69,7 +69,7 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> Result<Batch, StoreError> {
-        let seen = self.seen.clone().ok_or(StoreError::Closed)?;
+        let seen = self.memory()?.seen;
         self.write(move |tx| {
             let batch = delete(tx, before, after, limit)?;
             tx.prepare_cached(DELETE_VERSIONS)?

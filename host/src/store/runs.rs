@@ -4,21 +4,32 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
+use super::lengths::Lengths;
 use super::{Store, StoreError, content, order, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
 use crate::model::decision::Decision;
 use crate::model::id::RunId;
 use crate::model::outcome::Outcome;
+use crate::model::queue::{Lane, QueuedLane, Share};
 use crate::model::run::{ClaimedEvent, ClaimedRun, Completion, Evaluation};
 use crate::model::time::TimestampMs;
 
-const CLAIM_DUE: &str = "
+// One step from lane to lane, however many runs are queued in each.
+const NEXT_LANE: &str = "
+SELECT tenant, policy, run_after
+  FROM run INDEXED BY run_due
+ WHERE state = 'queued' AND waits = 0 AND (tenant, policy) > (:tenant, :policy)
+ ORDER BY tenant, policy, run_after
+ LIMIT 1";
+
+const CLAIM: &str = "
 UPDATE run
    SET state = 'running', run_after = NULL, lease_until = :lease_until,
        attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, :now)
- WHERE seq IN (SELECT seq FROM run
-                WHERE state = 'queued' AND waits = 0 AND run_after <= :now
+ WHERE seq IN (SELECT seq FROM run INDEXED BY run_due
+                WHERE state = 'queued' AND waits = 0
+                  AND tenant = :tenant AND policy = :policy AND run_after <= :now
                 ORDER BY run_after, seq
                 LIMIT :limit)
 RETURNING seq";
@@ -32,8 +43,6 @@ SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.ordering_key, run.l
   JOIN event         ON event.seq = run.event_seq
   JOIN event_content ON event_content.event_seq = run.event_seq
  WHERE run.seq = :seq";
-
-const NEXT_DUE: &str = "SELECT min(run_after) FROM run WHERE state = 'queued' AND waits = 0";
 
 const INSERT_ATTEMPT: &str = "
 INSERT INTO attempt (run_seq, number, started_at, finished_at, class, error,
@@ -75,7 +84,8 @@ SELECT seq, attempt, first_attempt_at, :now, 'host_error', 'the host stopped bef
 const RESCUE: &str = "
 UPDATE run
    SET state = 'queued', lease_until = NULL, run_after = :now, host_errors = host_errors + 1
- WHERE state = 'running' AND lease_until <= :lease_until";
+ WHERE state = 'running' AND lease_until <= :lease_until
+RETURNING tenant";
 
 /// What is written when an attempt of a run is over.
 #[derive(Clone, Debug)]
@@ -103,27 +113,28 @@ pub struct FinishedAttempt {
 }
 
 impl Store {
-    /// Claims due runs until `lease_until`, oldest first, and loads their events.
+    /// The lanes in which runs are queued, in their order, from the one behind `after`; `limit` at most.
+    pub async fn queued_lanes(
+        &self,
+        after: Option<Lane>,
+        limit: usize,
+    ) -> Result<Vec<QueuedLane>, StoreError> {
+        self.read(move |db| queued_lanes(db, after, limit)).await
+    }
+
+    /// Claims due runs of some lanes until `lease_until`, the oldest of each first, and loads their events.
     ///
     /// A run whose row or event is malformed is left out: its lease runs out and it is
     /// tried again, without stopping the others.
-    pub async fn claim_due_runs(
+    pub async fn claim_runs(
         &self,
         now: TimestampMs,
         lease_until: TimestampMs,
-        limit: usize,
+        shares: Vec<Share>,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        let claimed: Vec<i64> = self
-            .write(move |tx| {
-                let seqs = tx
-                    .prepare_cached(CLAIM_DUE)?
-                    .query_map(
-                        named_params! { ":now": now, ":lease_until": lease_until, ":limit": limit },
-                        |row| row.get(0),
-                    )?
-                    .collect::<rusqlite::Result<_>>()?;
-                Ok(seqs)
-            })
+        let lengths = self.memory()?.lengths;
+        let claimed = self
+            .write(move |tx| claim(tx, &lengths, now, lease_until, &shares))
             .await?;
         if claimed.is_empty() {
             return Ok(Vec::new());
@@ -137,21 +148,13 @@ impl Store {
         .await
     }
 
-    /// When the next run becomes due, if any is queued.
-    pub async fn next_run_due(&self) -> Result<Option<TimestampMs>, StoreError> {
-        self.read(|db| {
-            Ok(db
-                .prepare_cached(NEXT_DUE)?
-                .query_row([], |row| row.get(0))?)
-        })
-        .await
-    }
-
     /// Writes an attempt with its decision, actions and next state, in one transaction.
     ///
     /// An attempt whose claim was lost meanwhile changes nothing.
     pub async fn finish_attempt(&self, finished: Arc<FinishedAttempt>) -> Result<(), StoreError> {
-        self.write(move |tx| finish_attempt(tx, &finished)).await
+        let lengths = self.memory()?.lengths;
+        self.write(move |tx| finish_attempt(tx, &lengths, &finished))
+            .await
     }
 
     /// Queues runs whose lease ended at or before `lease_until` again; says how many.
@@ -160,13 +163,75 @@ impl Store {
         now: TimestampMs,
         lease_until: TimestampMs,
     ) -> Result<usize, StoreError> {
+        let lengths = self.memory()?.lengths;
         self.write(move |tx| {
             let params = named_params! { ":now": now, ":lease_until": lease_until };
             tx.prepare_cached(RECORD_LOST)?.execute(params)?;
-            Ok(tx.prepare_cached(RESCUE)?.execute(params)?)
+            let mut rescue = tx.prepare_cached(RESCUE)?;
+            let mut tenants = rescue.query(params)?;
+            let mut count = 0;
+            while let Some(row) = tenants.next()? {
+                lengths.change(&row.get::<_, String>("tenant")?, 1);
+                count += 1;
+            }
+            Ok(count)
         })
         .await
     }
+}
+
+fn queued_lanes(
+    db: &Connection,
+    after: Option<Lane>,
+    limit: usize,
+) -> Result<Vec<QueuedLane>, StoreError> {
+    let mut next_lane = db.prepare_cached(NEXT_LANE)?;
+    let mut found: Vec<QueuedLane> = Vec::new();
+    while found.len() < limit {
+        let before = found.last().map(|it| &it.lane).or(after.as_ref());
+        let (tenant, policy) = before.map_or(("", ""), |it| (&it.tenant, &it.policy));
+        let params = named_params! { ":tenant": tenant, ":policy": policy };
+        let next = next_lane.query_row(params, |row| {
+            Ok(QueuedLane {
+                lane: Lane {
+                    tenant: row.get("tenant")?,
+                    policy: row.get("policy")?,
+                },
+                due_at: row.get("run_after")?,
+            })
+        });
+        match next.optional()? {
+            Some(lane) => found.push(lane),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+fn claim(
+    tx: &Connection,
+    lengths: &Lengths,
+    now: TimestampMs,
+    lease_until: TimestampMs,
+    shares: &[Share],
+) -> Result<Vec<i64>, StoreError> {
+    let mut claim = tx.prepare_cached(CLAIM)?;
+    let mut claimed = Vec::new();
+    for share in shares {
+        let params = named_params! {
+            ":now": now,
+            ":lease_until": lease_until,
+            ":tenant": share.lane.tenant,
+            ":policy": share.lane.policy,
+            ":limit": share.count,
+        };
+        let mut seqs = claim.query(params)?;
+        while let Some(row) = seqs.next()? {
+            claimed.push(row.get(0)?);
+            lengths.change(&share.lane.tenant, -1);
+        }
+    }
+    Ok(claimed)
 }
 
 fn load_claimed(db: &Connection, seq: i64) -> Result<Option<ClaimedRun>, StoreError> {
@@ -214,7 +279,11 @@ fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
     })
 }
 
-fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), StoreError> {
+fn finish_attempt(
+    tx: &Connection,
+    lengths: &Lengths,
+    finished: &FinishedAttempt,
+) -> Result<(), StoreError> {
     if !move_run(tx, finished)? {
         tracing::warn!(
             run.seq = finished.run_seq,
@@ -248,7 +317,9 @@ fn finish_attempt(tx: &Connection, finished: &FinishedAttempt) -> Result<(), Sto
             ":now": finished.finished_at,
         })?;
     }
-    if finished.in_order && !matches!(finished.transition, Transition::RetryAt { .. }) {
+    if matches!(finished.transition, Transition::RetryAt { .. }) {
+        lengths.change(&finished.tenant, 1);
+    } else if finished.in_order {
         order::let_next(tx, finished.run_seq)?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod accept;
 mod access;
 mod failures;
+mod lanes;
 mod limits;
 mod opening;
 mod order;
@@ -21,9 +22,11 @@ use std::task::{Context, Poll, Waker};
 use tempfile::TempDir;
 
 use super::{Store, StoreError};
+use crate::model::action::ClaimedAction;
 use crate::model::event::{ContentKey, Headers, NewEvent};
 use crate::model::id::EventId;
-use crate::model::run::NewRun;
+use crate::model::queue::Share;
+use crate::model::run::{ClaimedRun, NewRun};
 use crate::model::time::TimestampMs;
 
 pub const NOW: TimestampMs = 1_795_248_000_000;
@@ -88,6 +91,54 @@ impl Store {
                 .await
                 .unwrap();
         }
+    }
+
+    /// Claims due runs of all lanes.
+    pub async fn claim_due_runs(
+        &self,
+        now: TimestampMs,
+        lease_until: TimestampMs,
+        limit: usize,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
+        let mut claimed = Vec::new();
+        for queued in self.queued_lanes(None, usize::MAX).await? {
+            let share = Share {
+                lane: queued.lane,
+                count: limit - claimed.len(),
+            };
+            claimed.extend(self.claim_runs(now, lease_until, vec![share]).await?);
+        }
+        Ok(claimed)
+    }
+
+    /// When the next run becomes due, if any is queued.
+    pub async fn next_run_due(&self) -> Result<Option<TimestampMs>, StoreError> {
+        let lanes = self.queued_lanes(None, usize::MAX).await?;
+        Ok(lanes.into_iter().map(|it| it.due_at).min())
+    }
+
+    /// Claims due actions of all tenants.
+    pub async fn claim_due_actions(
+        &self,
+        now: TimestampMs,
+        lease_until: TimestampMs,
+        limit: usize,
+    ) -> Result<Vec<ClaimedAction>, StoreError> {
+        let mut claimed = Vec::new();
+        for queued in self.queued_actions().await? {
+            let share = Share {
+                lane: queued.lane,
+                count: limit - claimed.len(),
+            };
+            claimed.extend(self.claim_actions(now, lease_until, vec![share]).await?);
+        }
+        Ok(claimed)
+    }
+
+    /// When the next action becomes due, if any is pending.
+    pub async fn next_action_due(&self) -> Result<Option<TimestampMs>, StoreError> {
+        let lanes = self.queued_actions().await?;
+        Ok(lanes.into_iter().map(|it| it.due_at).min())
     }
 
     pub(super) async fn count(&self, table: &'static str) -> i64 {

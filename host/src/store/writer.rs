@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::checkpoint::Checkpointer;
+use super::lengths::Lengths;
 use super::ready::Proof;
 use super::seen::{self, Seen};
 use crate::fail_point::{self, Point};
@@ -21,6 +22,13 @@ use crate::fail_point::{self, Point};
 pub const WRITES_WAITING_MAX: usize = 4096;
 /// Writes that share a commit at most, so that the first of them does not wait for ever.
 const WRITES_PER_COMMIT_MAX: usize = 1024;
+
+/// What is kept in memory of the database, and must follow each transaction.
+#[derive(Clone)]
+pub(super) struct InMemory {
+    pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) lengths: Arc<Lengths>,
+}
 
 /// A write that is waiting, without its type.
 trait Write: Send {
@@ -69,14 +77,14 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         connection: Connection,
-        seen: Option<Arc<Mutex<Seen>>>,
+        memory: Option<InMemory>,
         checkpointer: Option<Checkpointer>,
     ) -> Self {
         let (queue, waiting) = sync_channel(WRITES_WAITING_MAX);
         let proof = Proof::default();
         let disk = Disk {
             connection,
-            seen,
+            memory,
             proof: proof.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -128,7 +136,7 @@ impl Drop for Writer {
 /// What commits go to.
 struct Disk {
     connection: Connection,
-    seen: Option<Arc<Mutex<Seen>>>,
+    memory: Option<InMemory>,
     proof: Proof,
 }
 
@@ -190,11 +198,11 @@ fn same(error: &rusqlite::Error) -> StoreError {
     StoreError::Unavailable(rusqlite::Error::SqliteFailure(code, None))
 }
 
-/// Applies every write in the transaction that is open, and commits it. On an error nothing of it stays, on disk or in `seen`.
+/// Applies every write in the transaction that is open, and commits it. On an error nothing of it stays, on disk or in memory.
 fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
-    let (connection, seen) = (&disk.connection, disk.seen.as_deref());
+    let (connection, memory) = (&disk.connection, disk.memory.as_ref());
     let changes = connection.total_changes();
-    let outcome = apply(connection, seen, group);
+    let outcome = apply(connection, memory, group);
     match &outcome {
         Ok(()) if changes < connection.total_changes() => disk.proof.committed(),
         Ok(()) => (),
@@ -205,10 +213,16 @@ fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
         // to do when that fails too: the next BEGIN fails and says so.
         let _ = connection.execute_batch("ROLLBACK");
     }
-    if let Some(seen) = seen {
+    if let Some(InMemory { seen, lengths }) = memory {
         match &outcome {
-            Ok(()) => seen::lock(seen).committed(),
-            Err(_) => seen::lock(seen).rolled_back(),
+            Ok(()) => {
+                seen::lock(seen).committed();
+                lengths.committed();
+            }
+            Err(_) => {
+                seen::lock(seen).rolled_back();
+                lengths.rolled_back();
+            }
         }
     }
     outcome
@@ -216,13 +230,13 @@ fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
 
 fn apply(
     connection: &Connection,
-    seen: Option<&Mutex<Seen>>,
+    memory: Option<&InMemory>,
     group: &mut [Box<dyn Write>],
 ) -> Result<(), StoreError> {
     group
         .iter_mut()
         .try_for_each(|write| write.apply(connection))?;
-    if let Some(seen) = seen {
+    if let Some(InMemory { seen, .. }) = memory {
         seen::lock(seen).before_commit(connection)?;
     }
     fail_point::reach(Point::GroupApplied);

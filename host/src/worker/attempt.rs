@@ -30,7 +30,7 @@ pub(super) async fn evaluate(
     now: TimestampMs,
 ) -> Decided {
     let (Some(policy), Some(deployed)) = (
-        setup.config.policy(&run.policy),
+        setup.config.policy_of(&run.event.tenant, &run.policy),
         setup.registry.deployed(&run.policy),
     ) else {
         let outcome = Outcome::Unconfigured {

@@ -5,7 +5,9 @@
 //! in `check`.
 
 mod attempt;
+mod attempts;
 pub mod check;
+mod load;
 mod route;
 mod settle;
 
@@ -14,21 +16,23 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use self::attempts::Attempts;
+use self::load::{Plan, Took};
 use crate::clock::Clock;
 use crate::fail_point::{self, Point};
-use crate::live::Live;
+use crate::live::{Live, Setup};
 use crate::model::policy::WALL_MS_MAX;
+use crate::model::queue::{Lane, Share};
 use crate::model::run::ClaimedRun;
-use crate::sandbox::{INSTANCES_MAX, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::store::runs::FinishedAttempt;
 
-/// Runs that are being evaluated or written at the same time; each may need a guest's slot.
-const RUNS_IN_FLIGHT_MAX: usize = INSTANCES_MAX as usize;
-/// Claiming costs a transaction, so a busy worker waits until this many can be claimed at once…
+/// Lanes of the queue that are looked at at once; where there are more, the next look goes on behind them.
+const LANES_LOOKED_AT_MAX: usize = 1_024;
+/// Claiming costs a transaction, so a busy worker waits until this many attempts ended…
 const RUNS_CLAIMED_MIN: usize = 32;
 /// … but no longer than this, in milliseconds.
 const CLAIM_WAIT_MS: u64 = 5;
@@ -88,8 +92,9 @@ impl Worker {
 
     /// Works until `shutdown` becomes true, then finishes what it has claimed.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let mut attempts = JoinSet::new();
+        let mut attempts = Attempts::new();
         let mut rescued_at = Instant::now();
+        let mut after = None;
         while !*shutdown.borrow() {
             if Duration::from_millis(RESCUE_EVERY_MS) <= rescued_at.elapsed() {
                 rescued_at = Instant::now();
@@ -98,46 +103,77 @@ impl Worker {
             // Register for wake-ups before looking, so that none is missed.
             let mut woken = std::pin::pin!(self.0.runs_wake.notified());
             woken.as_mut().enable();
-            let free = RUNS_IN_FLIGHT_MAX - attempts.len();
-            if free < RUNS_CLAIMED_MIN {
-                wait_for_one(&mut attempts).await;
-                continue;
+            let setup = self.0.live.current();
+            attempts.reap(&setup);
+            let (plan, further) = self.look(&mut attempts, &setup, after.take()).await;
+            after = further;
+            let is_idle = plan.shares.is_empty() && after.is_none();
+            if !plan.shares.is_empty() {
+                self.start(plan.shares, &mut attempts).await;
             }
-            let claimed = self.claim(free).await;
-            let started = claimed.len();
-            if 0 < started {
-                fail_point::reach(Point::RunsClaimed);
-            }
-            for run in claimed {
-                let worker = self.clone();
-                attempts.spawn(async move { worker.attempt(run).await });
-            }
-            while attempts.try_join_next().is_some_and(log_panic) {}
-            if started == 0 {
+            if is_idle {
+                let pause_ms = plan.next_ms.unwrap_or(POLL_MS).clamp(1, POLL_MS);
+                let claim_wait = Duration::from_millis(CLAIM_WAIT_MS);
                 tokio::select! {
                     () = woken => (),
-                    () = sleep(self.until_next_due().await) => (),
+                    () = sleep(Duration::from_millis(pause_ms)) => (),
+                    () = attempts.some_end(&setup, RUNS_CLAIMED_MIN, claim_wait) => (),
                     _ = shutdown.changed() => (),
                 }
             }
         }
-        while attempts.join_next().await.is_some_and(log_panic) {}
+        attempts.finish().await;
     }
 
-    async fn claim(&self, limit: usize) -> Vec<ClaimedRun> {
+    /// What may be claimed, and after which lane the next look goes on if there are more.
+    async fn look(
+        &self,
+        attempts: &mut Attempts,
+        setup: &Setup,
+        after: Option<Lane>,
+    ) -> (Plan, Option<Lane>) {
+        let queued = match self.0.store.queued_lanes(after, LANES_LOOKED_AT_MAX).await {
+            Ok(queued) => queued,
+            Err(error) => {
+                error.log("cannot look for queued runs");
+                sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
+                Vec::new()
+            }
+        };
+        let is_full = queued.len() == LANES_LOOKED_AT_MAX;
+        let further = queued.last().filter(|_| is_full).map(|it| it.lane.clone());
+        let plan = attempts.plan(queued, setup, self.0.clock.now());
+        for (tenant, wait_ms) in &plan.out_of_budget {
+            tracing::warn!(
+                tenant = tenant.as_str(),
+                wait_ms,
+                "a tenant used up its cpu_ms_per_minute: its runs wait"
+            );
+        }
+        (plan, further)
+    }
+
+    /// Claims so many runs, and starts an attempt of each.
+    async fn start(&self, shares: Vec<Share>, attempts: &mut Attempts) {
         let now = self.0.clock.now();
-        match self
-            .0
-            .store
-            .claim_due_runs(now, now + LEASE_MS, limit)
-            .await
-        {
+        let claimed = match self.0.store.claim_runs(now, now + LEASE_MS, shares).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 error.log("cannot claim runs");
                 sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
                 Vec::new()
             }
+        };
+        if !claimed.is_empty() {
+            fail_point::reach(Point::RunsClaimed);
+        }
+        for run in claimed {
+            let lane = Lane {
+                tenant: run.event.tenant.clone(),
+                policy: run.policy.clone(),
+            };
+            let worker = self.clone();
+            attempts.start(lane, async move { worker.attempt(run).await });
         }
     }
 
@@ -150,15 +186,7 @@ impl Worker {
         }
     }
 
-    async fn until_next_due(&self) -> Duration {
-        let next = self.0.store.next_run_due().await.ok().flatten();
-        let wait_ms = next.map_or(POLL_MS, |at| {
-            u64::try_from(at - self.0.clock.now()).unwrap_or(0)
-        });
-        Duration::from_millis(wait_ms.clamp(1, POLL_MS))
-    }
-
-    async fn attempt(&self, run: ClaimedRun) {
+    async fn attempt(&self, run: ClaimedRun) -> Took {
         let places = self.0.live.current().places(&run.policy);
         let permit = match places {
             Some(places) => places.acquire_owned().await.ok(),
@@ -167,6 +195,7 @@ impl Worker {
         // Taken after the wait, so that a run which waited long sees no old settings.
         let setup = self.0.live.current();
         let started_at = self.0.clock.now();
+        let began = Instant::now();
         let (shared, settings) = (self.0.clone(), setup.clone());
         // Only a guest computes on those threads, so that nobody waits for one that was interrupted.
         let evaluating = self.0.guests.spawn(async move {
@@ -177,10 +206,14 @@ impl Worker {
             Ok(evaluated) => evaluated,
             Err(error) => {
                 tracing::error!(error = %error, "an evaluation was cut off; its run's lease rescues it");
-                return;
+                return Took::default();
             }
         };
         drop(permit);
+        let took = Took {
+            cpu_us: decided.evaluation.cpu_us,
+            place_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
         fail_point::reach(Point::RunEvaluated);
         let finished_at = self.0.clock.now();
         let settled = settle::settle(&setup, &run, decided, finished_at, rand::random());
@@ -197,6 +230,7 @@ impl Worker {
             actions: settled.actions,
         })
         .await;
+        took
     }
 
     async fn commit(&self, finished: FinishedAttempt) {
@@ -220,20 +254,4 @@ impl Worker {
             self.0.runs_wake.notify_one();
         }
     }
-}
-
-/// Waits for the end of an attempt, for as long as a claim may wait.
-async fn wait_for_one(attempts: &mut JoinSet<()>) {
-    tokio::select! {
-        Some(ended) = attempts.join_next() => { log_panic(ended); }
-        () = sleep(Duration::from_millis(CLAIM_WAIT_MS)) => (),
-    }
-}
-
-/// Says whether there was an end to look at; a panic of ours is logged, the run's lease rescues it.
-fn log_panic(ended: Result<(), tokio::task::JoinError>) -> bool {
-    if let Err(error) = ended {
-        tracing::error!(error = %error, "an attempt was cut off");
-    }
-    true
 }

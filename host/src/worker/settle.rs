@@ -26,7 +26,7 @@ pub(super) fn settle(
     now: TimestampMs,
     jitter: f64,
 ) -> Settled {
-    let policy = setup.config.policy(&run.policy);
+    let policy = setup.config.policy_of(&run.event.tenant, &run.policy);
     let retry = policy.map_or_else(RetryPolicy::default, |it| it.retry);
     let on_failure = policy.map_or(&OnFailure::Retry, |it| &it.on_failure);
     let attempt = Attempt {

@@ -23,7 +23,7 @@ fn all_problems_are_found_at_once() {
     server.database: invalid type: integer `5`, expected a string
     server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `compile_seconds`, `tls`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `default_route`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
-    servre: unknown section: expected [server], [retention], [egress], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
+    servre: unknown section: expected [server], [retention], [egress], [tenants.NAME], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
     integration[0].id: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
     integration[0].source: missing: as `github`, or one that is declared as [sources.NAME]
@@ -45,6 +45,28 @@ fn sections_of_another_shape_are_refused() {
     policy[0]: must be a section: write [[policy]]
     ");
     assert_snapshot!(problems("[integration]\nid = \"x\""), @"integration: must be a list of sections: write [[integration]]");
+}
+
+#[test]
+fn limits_of_tenants_are_checked() {
+    assert_snapshot!(problems(r#"
+        [tenants."a b"]
+        concurrency = 0
+        [tenants.acme]
+        concurrency = 257
+        queued_runs = 0
+        cpu_ms_per_minute = 60_000_001
+        actions_per_minute = "60/m"
+        memory_mb = 1
+    "#), @"
+    tenants.acme.actions_per_minute: invalid type: string \"60/m\", expected i64
+    tenants.acme.memory_mb: unknown field `memory_mb`, expected one of `concurrency`, `queued_runs`, `cpu_ms_per_minute`, `actions_per_minute`
+    tenants.a b: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
+    tenants.a b.concurrency: 0 is not within 1 and 256
+    tenants.acme.concurrency: 257 is not within 1 and 256
+    tenants.acme.queued_runs: 0 is not within 1 and 100000000
+    tenants.acme.cpu_ms_per_minute: 60000001 is not within 1 and 60000000
+    ");
 }
 
 #[test]

@@ -270,6 +270,7 @@ fn config(database: std::path::PathBuf) -> Config {
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         master_key: Ok(MasterKey::new([7; 32])),
         compile_seconds: 6,
+        tenants: BTreeMap::new(),
         egress_allow: Vec::new(),
         sources: crate::config::ready_sources(),
         integrations: integrations.map(|it| (it.id.clone(), it)).collect(),
