@@ -76,7 +76,7 @@ CREATE TABLE run (
     finished_at      INTEGER,
     attempt          INTEGER NOT NULL DEFAULT 0,
     ordering_key     TEXT,
-    -- Keyed hash of policy, integration and ordering key.
+    -- Keyed hash of tenant, policy, integration and ordering key.
     ordering_hash    BLOB CHECK (length(ordering_hash) = 16),
     -- 1 while an earlier run with the same hash is not over.
     waits            INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),

@@ -3,10 +3,14 @@
 //! Called by `worker` for runs and by `actions` for actions, with what is queued and what is under
 //! way; the store claims what is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::queue::{Lane, Share};
+use crate::model::tenant::{AtLimit, TenantLimit};
 use crate::model::time::TimestampMs;
+
+/// How often an operator is told that a tenant is at a limit, in milliseconds.
+const TELL_EVERY_MS: u64 = 60_000;
 
 /// Room for what is under way at the same time.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,49 @@ pub struct Standing {
     pub room: usize,
     /// What it used lately, of whatever is short. Who used less comes first.
     pub used: u64,
+}
+
+/// What may be claimed now, and when that changes by itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// How many of which lanes.
+    pub shares: Vec<Share>,
+    /// Limits of tenants because of which something that is due is not claimed.
+    pub held: BTreeSet<AtLimit>,
+    /// Milliseconds until something may be claimed that may not be now, where that is known.
+    pub next_ms: Option<u64>,
+}
+
+impl Plan {
+    /// Something more may be claimed in so many milliseconds.
+    pub fn wait(&mut self, ms: u64) {
+        self.next_ms = Some(self.next_ms.map_or(ms, |it| it.min(ms)));
+    }
+
+    /// Something of a tenant is due and stays where it is.
+    pub fn hold(&mut self, tenant: &str, limit: TenantLimit, most: u64) {
+        self.held.insert(AtLimit {
+            tenant: tenant.to_owned(),
+            limit,
+            most,
+        });
+    }
+}
+
+/// What an operator was told of lately: as many as there are limits of tenants, and were.
+#[derive(Debug, Default)]
+pub struct Notices(HashMap<AtLimit, TimestampMs>);
+
+impl Notices {
+    /// Whether the operator is to be told of this limit, again or for the first time.
+    pub fn is_due(&mut self, at: &AtLimit, now: TimestampMs) -> bool {
+        let told = self.0.get(at);
+        let is_due = told.is_none_or(|it| TELL_EVERY_MS <= it.abs_diff(now));
+        if is_due {
+            self.0.insert(at.clone(), now);
+        }
+        is_due
+    }
 }
 
 /// One tenant's wishes, and what was given to it.

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::fairness::{self, Slots, Standing, Wish};
+use crate::fairness::{self, Plan, Slots, Standing, Wish};
 use crate::model::budget::{Budget, Spent};
-use crate::model::queue::{QueuedLane, Share};
-use crate::model::tenant::TenantLimits;
+use crate::model::queue::QueuedLane;
+use crate::model::tenant::{TenantLimit, TenantLimits};
 use crate::model::time::TimestampMs;
 
 /// Actions under way at the same time: each may need a request.
@@ -17,15 +17,6 @@ pub(super) const UNDER_WAY_MAX: usize = 64;
 const OF_TENANT_MAX: usize = 48;
 /// Of those that are free, kept for tenants that have none under way.
 const RESERVED: usize = 8;
-
-/// What may be claimed now, and when that changes by itself.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// How many of which tenants.
-    pub(super) shares: Vec<Share>,
-    /// Milliseconds until something may be claimed that may not be now, where that is known.
-    pub(super) next_ms: Option<u64>,
-}
 
 /// What is under way.
 #[derive(Debug, Default)]
@@ -53,19 +44,23 @@ impl Load {
         let mut plan = Plan::default();
         let mut wishes = Vec::new();
         for QueuedLane { lane, due_at } in queued {
-            let mut wait_ms = u64::try_from(due_at - now).unwrap_or(0);
+            if now < due_at {
+                plan.wait(u64::try_from(due_at - now).unwrap_or(0));
+                continue;
+            }
             let mut room = usize::MAX;
             if let Some(per_minute) = limits(&lane.tenant).actions_per_minute {
                 let budget = Budget::new(per_minute);
                 let spent = self.spent.get(&lane.tenant).copied().unwrap_or_default();
-                wait_ms = wait_ms.max(budget.wait_us(spent, now_us).div_ceil(1_000));
+                let wait_ms = budget.wait_us(spent, now_us).div_ceil(1_000);
+                if 0 < wait_ms {
+                    plan.wait(wait_ms);
+                    plan.hold(&lane.tenant, TenantLimit::ActionsPerMinute, per_minute);
+                    continue;
+                }
                 room = usize::try_from(budget.left(spent, now_us)).unwrap_or(usize::MAX);
             }
-            if wait_ms == 0 {
-                wishes.push(Wish { lane, due_at, room });
-            } else {
-                plan.next_ms = Some(plan.next_ms.map_or(wait_ms, |it| it.min(wait_ms)));
-            }
+            wishes.push(Wish { lane, due_at, room });
         }
         let under_way = lock(&self.under_way);
         let slots = Slots {
@@ -167,6 +162,13 @@ mod tests {
         (0..3).for_each(|_| drop(load.begin("a", limits, 0)));
         let plan = load.plan(queued(&["a"]), |_| limits, NOW, 1_000_000);
         assert_eq!((plan.shares.len(), plan.next_ms), (0, Some(19_000)));
+        let held: Vec<_> = plan.held.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            held,
+            [
+                "tenant `a` is at its limit of 3 attempts of actions in a minute (`tenants.a.actions_per_minute`)"
+            ]
+        );
         let plan = load.plan(queued(&["a"]), |_| limits, NOW, 20_000_000);
         assert_eq!(counts(&plan), [("a", 1)]);
     }

@@ -14,10 +14,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use self::load::{Load, Plan, UNDER_WAY_MAX};
+use self::load::{Load, UNDER_WAY_MAX};
 use crate::clock::Clock;
 use crate::egress::{Egress, Method, Request, TIMEOUT_MAX};
 use crate::fail_point::{self, Point};
+use crate::fairness::{Notices, Plan};
 use crate::lifecycle::{self, Attempt};
 use crate::live::{Live, Setup};
 use crate::model::action::{ClaimedAction, Delivered, Receipt};
@@ -68,6 +69,7 @@ impl Actions {
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut requests = JoinSet::new();
         let mut load = Load::default();
+        let mut notices = Notices::default();
         let began = Instant::now();
         while !*shutdown.borrow() {
             // Register for wake-ups before looking, so that none is missed.
@@ -75,6 +77,10 @@ impl Actions {
             woken.as_mut().enable();
             let now_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             let plan = self.look(&load, now_us).await;
+            let now = self.0.clock.now();
+            for at in plan.held.iter().filter(|it| notices.is_due(it, now)) {
+                tracing::info!(tenant.id = at.tenant, "actions wait: {at}");
+            }
             let is_idle = plan.shares.is_empty();
             if !is_idle {
                 let claimed = self.claim(plan.shares).await;
@@ -106,7 +112,7 @@ impl Actions {
         let queued = match self.0.store.queued_actions().await {
             Ok(queued) => queued,
             Err(error) => {
-                tracing::error!(error = %error, "cannot look for due actions");
+                error.log("cannot look for due actions");
                 sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
                 Vec::new()
             }

@@ -85,6 +85,24 @@ fn the_last_slots_are_for_tenants_that_have_none() {
     assert_eq!((count(&shares, "busy"), count(&shares, "quiet")), (0, 1));
 }
 
+#[test]
+fn an_operator_is_told_of_a_limit_once_a_minute() {
+    let at = |tenant: &str| AtLimit {
+        tenant: tenant.to_owned(),
+        limit: TenantLimit::CpuMsPerMinute,
+        most: 50,
+    };
+    let mut notices = Notices::default();
+    assert!(notices.is_due(&at("a"), 1_000));
+    assert!(!notices.is_due(&at("a"), 60_999));
+    assert!(notices.is_due(&at("b"), 60_999));
+    assert!(notices.is_due(&at("a"), 61_000));
+    assert_eq!(
+        at("a").to_string(),
+        "tenant `a` is at its limit of 50 ms of computing in a minute (`tenants.a.cpu_ms_per_minute`)"
+    );
+}
+
 /// A tenant with its standing and the rooms of its lanes.
 fn tenant() -> impl Strategy<Value = (Standing, Vec<usize>)> {
     let standing = (0..20usize, 0..40usize, 0..1_000u64);

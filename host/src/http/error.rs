@@ -133,7 +133,7 @@ impl ApiError {
             Self::BodyTooSlow => Some("body_too_slow"),
             Self::BodyCutOff => Some("body_cut_off"),
             Self::RateLimited { .. } => Some("rate_limited"),
-            Self::Store(StoreError::QueueFull) => Some("queue_full"),
+            Self::Store(StoreError::QueueFull(_)) => Some("queue_full"),
             // Of an `InvalidSignature`, `sources` knows the cause.
             Self::InvalidSignature
             | Self::NotFound
@@ -153,10 +153,9 @@ impl ApiError {
     pub fn log(&self) {
         match self {
             // Load and not a fault: it is counted, and one line for each refusal would be load as well.
-            Self::Store(StoreError::Busy) => {
-                tracing::debug!("refused: too many writes are waiting")
+            Self::Store(error @ (StoreError::Busy | StoreError::QueueFull(_))) => {
+                tracing::debug!(error = %error, "refused")
             }
-            Self::Store(StoreError::QueueFull) => (),
             Self::Store(error) => tracing::error!(error = chain(error), "request failed"),
             Self::MasterKey(error) => tracing::error!(error, "request failed"),
             _ => (),
@@ -227,12 +226,10 @@ impl IntoResponse for ApiError {
 fn of_store(error: &StoreError) -> (StatusCode, &'static str, String) {
     match error {
         StoreError::Busy => ApiError::TooManyRequests.parts(),
-        StoreError::QueueFull => (
+        StoreError::QueueFull(at) => (
             StatusCode::TOO_MANY_REQUESTS,
             "queue_full",
-            "as many runs of this integration's tenant are queued as may be: \
-             nothing was kept, try again in some seconds"
-                .to_owned(),
+            format!("{at}: nothing was kept, try again in some seconds"),
         ),
         StoreError::Unavailable(_) | StoreError::Malformed(_) | StoreError::Closed => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -160,6 +160,7 @@ impl Sandbox {
                     limit_ms,
                 })));
             }
+            context.data().cpu.interrupt();
             // Let other guests of this thread run, and the timer of the wall limit.
             Ok(UpdateDeadline::Yield(1))
         });

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -27,6 +27,7 @@ pub(super) struct CpuMeter(Arc<CpuTimes>);
 struct CpuTimes {
     used_ns: AtomicU64,
     poll_began_ns: AtomicU64,
+    was_interrupted: AtomicBool,
 }
 
 impl CpuMeter {
@@ -34,6 +35,11 @@ impl CpuMeter {
     pub(super) fn used_ns(&self) -> u64 {
         let running = thread_cpu_ns().saturating_sub(self.0.poll_began_ns.load(Ordering::Relaxed));
         self.0.used_ns.load(Ordering::Relaxed) + running
+    }
+
+    /// The guest is interrupted, and wants to go on.
+    pub(super) fn interrupt(&self) {
+        self.0.was_interrupted.store(true, Ordering::Relaxed);
     }
 
     /// Computing time in microseconds, when the guest is not running.
@@ -73,7 +79,9 @@ impl<F: Future> Future for Measured<F> {
         let polled = self.future.as_mut().poll(context);
         let used_ns = thread_cpu_ns().saturating_sub(began_ns);
         self.meter.0.used_ns.fetch_add(used_ns, Ordering::Relaxed);
-        self.seat.give(used_ns);
+        let was_interrupted = self.meter.0.was_interrupted.swap(false, Ordering::Relaxed);
+        self.seat
+            .give(used_ns, was_interrupted && polled.is_pending());
         polled
     }
 }

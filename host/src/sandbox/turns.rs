@@ -59,10 +59,15 @@ impl Seat {
         is_taken
     }
 
-    /// Ends the turn, in which the guest computed for so long.
-    pub(super) fn give(&self, used_ns: u64) {
+    /// Ends the turn, in which the guest computed for so long. One that was interrupted stands in the
+    /// queue again at once, and may be next.
+    pub(super) fn give(&self, used_ns: u64, was_interrupted: bool) {
         let mut shared = self.turns.lock();
-        let next = shared.rota.give(self.id, used_ns);
+        let next = if was_interrupted {
+            shared.rota.pass(self.id, used_ns)
+        } else {
+            shared.rota.give(self.id, used_ns)
+        };
         wake(shared, next);
     }
 }
@@ -89,7 +94,8 @@ fn wake(mut shared: MutexGuard<'_, Shared>, next: Option<u64>) {
 ///
 /// Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996) among
 /// tenants: each has a time of its own that goes on as its guests compute; the one that is furthest
-/// behind is next. A tenant that comes begins at the time of the last turn and saves nothing up.
+/// behind is next. A tenant of which no guest wanted to compute goes on at the time of the last turn:
+/// nothing is saved up.
 #[derive(Debug)]
 struct Rota {
     free: usize,
@@ -128,12 +134,7 @@ impl Rota {
             Some((name, _)) => name.clone(),
             None => Arc::from(name),
         };
-        let now_ns = self.now_ns;
-        let tenant = self.tenants.entry(name.clone()).or_default();
-        if tenant.guests == 0 {
-            tenant.at_ns = now_ns;
-        }
-        tenant.guests += 1;
+        self.tenants.entry(name.clone()).or_default().guests += 1;
         self.guests.insert(self.last_id, name);
         self.last_id
     }
@@ -143,18 +144,18 @@ impl Rota {
         if self.turns.contains(&id) {
             return true;
         }
+        let now_ns = self.now_ns;
+        if let Some(tenant) = self.tenant_of(id)
+            && tenant.waiting.is_empty()
+        {
+            tenant.at_ns = tenant.at_ns.max(now_ns);
+        }
         if 0 < self.free {
             self.free -= 1;
             self.begin(id);
             return true;
         }
-        let tenant = self.guests.get(&id).and_then(|it| self.tenants.get_mut(it));
-        if let Some(tenant) = tenant
-            && !tenant.waiting.contains(&id)
-        {
-            tenant.waiting.push_back(id);
-            self.waiting += 1;
-        }
+        self.wait(id);
         false
     }
 
@@ -163,11 +164,32 @@ impl Rota {
         if !self.turns.remove(&id) {
             return None;
         }
-        let tenant = self.guests.get(&id).and_then(|it| self.tenants.get_mut(it));
-        if let Some(tenant) = tenant {
+        if let Some(tenant) = self.tenant_of(id) {
             tenant.at_ns = tenant.at_ns.saturating_add(used_ns);
         }
         self.next()
+    }
+
+    /// The same where the guest wants another turn: without it, a guest that is behind would have to
+    /// let somebody else go first each time.
+    fn pass(&mut self, id: u64, used_ns: u64) -> Option<u64> {
+        if self.turns.contains(&id) {
+            self.wait(id);
+        }
+        self.give(id, used_ns)
+    }
+
+    fn wait(&mut self, id: u64) {
+        if let Some(tenant) = self.tenant_of(id)
+            && !tenant.waiting.contains(&id)
+        {
+            tenant.waiting.push_back(id);
+            self.waiting += 1;
+        }
+    }
+
+    fn tenant_of(&mut self, id: u64) -> Option<&mut Tenant> {
+        self.tenants.get_mut(self.guests.get(&id)?)
     }
 
     /// The guest is gone; says whose turn it is instead, if it was its.

@@ -12,6 +12,7 @@ use super::writer::InMemory;
 use super::{Store, StoreError, row};
 use crate::model::event::{Accepted, Headers, NewEvent};
 use crate::model::id::EventId;
+use crate::model::tenant::{AtLimit, TenantLimit};
 use crate::model::time::TimestampMs;
 
 const INSERT_EVENT: &str = "
@@ -68,14 +69,16 @@ impl Store {
         queued_runs: u64,
     ) -> Result<Accepted, StoreError> {
         let memory = self.memory()?;
+        let hash = |kind, key| {
+            self.hasher
+                .hash(&event.tenant, &event.integration_id, kind, key)
+        };
         let prepared = Arc::new(Prepared {
-            id_hash: self
-                .hasher
-                .hash(&event.integration_id, "id", &event.idempotency_key),
+            id_hash: hash("id", &event.idempotency_key),
             content_hash: event
                 .content_key
                 .as_ref()
-                .map(|it| self.hasher.hash(&event.integration_id, "content", &it.key)),
+                .map(|it| hash("content", &it.key)),
             content: content::pack(&event.headers, &event.body),
             runs: event
                 .runs
@@ -84,9 +87,17 @@ impl Store {
                 .collect(),
             event,
         });
-        self.write(move |tx| accept(tx, &memory, &prepared, queued_runs))
-            .await?
-            .ok_or(StoreError::QueueFull)
+        let written = prepared.clone();
+        let accepted = self
+            .write(move |tx| accept(tx, &memory, &written, queued_runs))
+            .await?;
+        accepted.ok_or_else(|| {
+            StoreError::QueueFull(AtLimit {
+                tenant: prepared.event.tenant.clone(),
+                limit: TenantLimit::QueuedRuns,
+                most: queued_runs,
+            })
+        })
     }
 
     /// The headers and the exact body of a kept event.

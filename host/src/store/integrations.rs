@@ -30,9 +30,9 @@ SELECT id, tenant, source, body_bytes_max, inflated_bytes_max, rate_deliveries,
 const EXISTS: &str =
     "SELECT EXISTS (SELECT 1 FROM integration WHERE id = :id AND tenant = :tenant)";
 
-// Also an id that a removed integration had: its events are still there, and another tenant
-// that took the id would find its deliveries to be repeats of them. Its oldest and its newest
-// event tell, so that not all of them are read.
+// Also an id that a removed integration had, as long as events of it are there: its sender may
+// still know the URL, which is not another tenant's to take. Its oldest and its newest event tell,
+// so that not all of them are read.
 const IS_TAKEN: &str = "
 SELECT EXISTS (SELECT 1 FROM integration WHERE id = :id)
     OR coalesce((SELECT tenant FROM event WHERE integration_id = :id ORDER BY seq LIMIT 1) <> :tenant, FALSE)

@@ -61,14 +61,27 @@ impl KeyHasher {
             .map_err(|_| rusqlite::Error::InvalidQuery)
     }
 
-    /// The hash of an integration's key of one kind (`id` or `content`).
-    pub(super) fn hash(&self, integration_id: &str, kind: &str, key: &str) -> KeyHash {
-        self.hash_parts(&[integration_id, kind, key])
+    /// The hash of an integration's key of one kind (`id`, `content` or `secret`). The tenant is part
+    /// of it: an integration that is given to another one begins anew.
+    pub(super) fn hash(
+        &self,
+        tenant: &str,
+        integration_id: &str,
+        kind: &str,
+        key: &str,
+    ) -> KeyHash {
+        self.hash_parts(&[tenant, integration_id, kind, key])
     }
 
     /// The hash under which a policy's runs with one ordering key go one after another.
-    pub(super) fn ordering_hash(&self, policy: &str, integration_id: &str, key: &str) -> KeyHash {
-        self.hash_parts(&["ordering", policy, integration_id, key])
+    pub(super) fn ordering_hash(
+        &self,
+        tenant: &str,
+        policy: &str,
+        integration_id: &str,
+        key: &str,
+    ) -> KeyHash {
+        self.hash_parts(&["ordering", tenant, policy, integration_id, key])
     }
 
     fn hash_parts(&self, parts: &[&str]) -> KeyHash {

@@ -45,6 +45,8 @@ use reader::Readers;
 use seen::Seen;
 use writer::{InMemory, Writer};
 
+use crate::model::tenant::AtLimit;
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -58,8 +60,8 @@ pub enum StoreError {
     #[error("the database holds a malformed {0}")]
     Malformed(&'static str),
     /// The tenant has as many runs in the queue as it may. Nothing was changed.
-    #[error("the tenant's queue is full")]
-    QueueFull,
+    #[error(transparent)]
+    QueueFull(AtLimit),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -70,7 +72,7 @@ impl StoreError {
     /// no error.
     pub fn log(&self, what: &str) {
         match self {
-            Self::Busy | Self::QueueFull => tracing::debug!(error = %self, "{what}"),
+            Self::Busy | Self::QueueFull(_) => tracing::debug!(error = %self, "{what}"),
             Self::Unavailable(_) | Self::Malformed(_) | Self::Closed => {
                 tracing::error!(error = %self, "{what}");
             }
@@ -154,7 +156,7 @@ fn load_seen(connection: &Connection, path: &Path) -> Result<Arc<Mutex<Seen>>, O
         Ok(seen) => Ok(Arc::new(Mutex::new(seen))),
         Err(StoreError::Malformed(what)) => Err(OpenError::Malformed { path, what }),
         Err(StoreError::Unavailable(source)) => Err(OpenError::Sqlite { path, source }),
-        Err(StoreError::Busy | StoreError::QueueFull | StoreError::Closed) => {
+        Err(StoreError::Busy | StoreError::QueueFull(_) | StoreError::Closed) => {
             Err(OpenError::Locked(path))
         }
     }

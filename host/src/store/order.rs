@@ -53,10 +53,9 @@ impl PreparedRun {
     pub(super) fn new(hasher: &KeyHasher, event: &NewEvent, run: &NewRun) -> Self {
         Self {
             id: RunId::new(event.received_at),
-            ordering_hash: run
-                .ordering_key
-                .as_ref()
-                .map(|key| hasher.ordering_hash(&run.policy, &event.integration_id, key)),
+            ordering_hash: run.ordering_key.as_ref().map(|key| {
+                hasher.ordering_hash(&event.tenant, &run.policy, &event.integration_id, key)
+            }),
             run: run.clone(),
         }
     }

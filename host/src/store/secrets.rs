@@ -151,8 +151,9 @@ pub(super) struct Uses(Mutex<HashMap<SecretId, TimestampMs>>);
 impl Store {
     /// The id of a secret that stands elsewhere: a keyed hash, which tells nothing about it.
     pub fn secret_id(&self, tenant: &str, integration_id: &str, secret: &Secret) -> SecretId {
-        let kind = format!("secret of {tenant}");
-        let hash = self.hasher.hash(integration_id, &kind, secret.expose());
+        let hash = self
+            .hasher
+            .hash(tenant, integration_id, "secret", secret.expose());
         SecretId::from_bytes(hash)
     }
 

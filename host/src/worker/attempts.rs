@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use super::load::{LaneLimits, Load, Plan, Took};
+use super::load::{LaneLimits, Load, Took};
+use crate::fairness::Plan;
 use crate::live::Setup;
 use crate::model::policy::Limits;
 use crate::model::queue::{Lane, QueuedLane};
@@ -31,21 +32,22 @@ impl Attempts {
     }
 
     /// What may be claimed now of what is queued.
-    pub(super) fn plan(
-        &mut self,
-        queued: Vec<QueuedLane>,
-        setup: &Setup,
-        now: TimestampMs,
-    ) -> Plan {
-        let limits = |lane: &Lane| LaneLimits {
-            concurrency: setup
-                .config
-                .policy_of(&lane.tenant, &lane.policy)
-                .map_or_else(Limits::default, |it| it.limits)
-                .concurrency,
-            tenant: setup.config.tenant(&lane.tenant),
+    pub(super) fn plan(&self, queued: Vec<QueuedLane>, setup: &Setup, now: TimestampMs) -> Plan {
+        let limits = |lane: &Lane| {
+            let policy = setup.config.policy_of(&lane.tenant, &lane.policy);
+            let limits = policy.map_or_else(Limits::default, |it| it.limits);
+            LaneLimits {
+                concurrency: limits.concurrency,
+                cpu_us: limits.cpu_ms.saturating_mul(1_000),
+                tenant: setup.config.tenant(&lane.tenant),
+            }
         };
         self.load.plan(queued, limits, now, self.now_us())
+    }
+
+    /// Whether no more can be started.
+    pub(super) fn is_full(&self) -> bool {
+        self.load.is_full()
     }
 
     /// Starts one.

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use crate::fairness::{self, Slots, Standing, Wish};
+use crate::fairness::{self, Plan, Slots, Standing, Wish};
 use crate::model::budget::{Budget, Spent};
-use crate::model::queue::{Lane, QueuedLane, Share};
-use crate::model::tenant::TenantLimits;
+use crate::model::queue::{Lane, QueuedLane};
+use crate::model::tenant::{TenantLimit, TenantLimits};
 use crate::model::time::TimestampMs;
 use crate::sandbox::INSTANCES_MAX;
 
@@ -20,14 +20,14 @@ const RUNS_RESERVED: usize = 32;
 const AHEAD_US: u64 = 10_000;
 /// What was used counts half after this many microseconds.
 const HALF_LIFE_US: u64 = 10_000_000;
-/// How often an operator is told that a tenant's budget is used up, in microseconds.
-const TELL_EVERY_US: u64 = 60_000_000;
 
 /// What bounds the runs of a lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LaneLimits {
     /// Runs of the policy that are evaluated at the same time.
     pub(super) concurrency: usize,
+    /// Computing time that one of them may use, in microseconds.
+    pub(super) cpu_us: u64,
     /// Those of its tenant.
     pub(super) tenant: TenantLimits,
 }
@@ -39,17 +39,6 @@ pub(super) struct Took {
     pub(super) cpu_us: u64,
     /// How long it held a place of its policy, in microseconds.
     pub(super) place_us: u64,
-}
-
-/// What may be claimed now, and when that changes by itself.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// How many of which lanes.
-    pub(super) shares: Vec<Share>,
-    /// Tenants that wait for their budget of computing time, each with the milliseconds; not those that were told of lately.
-    pub(super) out_of_budget: Vec<(String, u64)>,
-    /// Milliseconds until something may be claimed that may not be now, where that is known.
-    pub(super) next_ms: Option<u64>,
 }
 
 /// What is under way.
@@ -67,20 +56,20 @@ struct TenantLoad {
     used_us: u64,
     used_at_us: u64,
     spent: Spent,
-    told_at_us: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct LaneLoad {
     under_way: usize,
+    // Means; not known before one of its runs ended.
     place_us: Option<u64>,
-    cpu_us: u64,
+    cpu_us: Option<u64>,
 }
 
 impl Load {
     /// Divides what is free among the lanes in which something is due.
     pub(super) fn plan(
-        &mut self,
+        &self,
         queued: Vec<QueuedLane>,
         limits: impl Fn(&Lane) -> LaneLimits,
         now: TimestampMs,
@@ -96,10 +85,9 @@ impl Load {
             }
             let limits = limits(&lane);
             let room = self.room(&lane, limits.concurrency);
-            let affordable = self.affordable(&lane, limits.tenant, now_us, &mut plan);
-            let tenant_room = limits.tenant.concurrency.min(affordable);
-            let least = rooms.entry(lane.tenant.clone()).or_insert(tenant_room);
-            *least = tenant_room.min(*least);
+            let of_tenant = self.most_of_tenant(&lane, limits, now_us, &mut plan);
+            let least = rooms.entry(lane.tenant.clone()).or_insert(of_tenant);
+            *least = of_tenant.min(*least);
             wishes.push(Wish { lane, due_at, room });
         }
         let slots = Slots {
@@ -136,21 +124,23 @@ impl Load {
         tenant.under_way = tenant.under_way.saturating_sub(1);
         tenant.used_us = tenant.used_us(now_us) + took.cpu_us;
         tenant.used_at_us = now_us;
-        if let Some(budget) = budget(limits) {
+        if let Some((_, budget)) = budget(limits) {
             budget.spend(&mut tenant.spent, took.cpu_us, now_us);
         }
         let load = self.lanes.entry(lane.clone()).or_default();
         load.under_way = load.under_way.saturating_sub(1);
-        load.place_us = Some(
-            load.place_us
-                .map_or(took.place_us, |it| mean(it, took.place_us)),
-        );
-        load.cpu_us = mean(load.cpu_us, took.cpu_us);
+        load.place_us = Some(mean(load.place_us, took.place_us));
+        load.cpu_us = Some(mean(load.cpu_us, took.cpu_us));
     }
 
     /// How many are under way.
     pub(super) fn under_way(&self) -> usize {
         self.under_way
+    }
+
+    /// Whether no more may be claimed of anything.
+    pub(super) fn is_full(&self) -> bool {
+        RUNS_UNDER_WAY_MAX <= self.under_way
     }
 
     /// How many more of a lane may be claimed, its tenant left out.
@@ -167,33 +157,35 @@ impl Load {
         most.saturating_sub(load.map_or(0, |it| it.under_way))
     }
 
-    /// How many runs of the lane's tenant may be under way with what is left of its computing time.
-    fn affordable(
-        &mut self,
+    /// How many runs of the lane's tenant may be under way, with what is left of its computing time.
+    fn most_of_tenant(
+        &self,
         lane: &Lane,
-        limits: TenantLimits,
+        limits: LaneLimits,
         now_us: u64,
         plan: &mut Plan,
     ) -> usize {
-        let Some(budget) = budget(limits) else {
-            return usize::MAX;
+        let concurrency = limits.tenant.concurrency;
+        let (under_way, spent) = self
+            .tenants
+            .get(&lane.tenant)
+            .map_or((0, Spent::default()), |it| (it.under_way, it.spent));
+        if concurrency <= under_way {
+            plan.hold(&lane.tenant, TenantLimit::Concurrency, concurrency as u64);
+        }
+        let Some((ms, budget)) = budget(limits.tenant) else {
+            return concurrency;
         };
-        let tenant = self.tenants.entry(lane.tenant.clone()).or_default();
-        let wait_ms = budget.wait_us(tenant.spent, now_us).div_ceil(1_000);
+        let wait_ms = budget.wait_us(spent, now_us).div_ceil(1_000);
         if 0 < wait_ms {
             plan.wait(wait_ms);
-            if tenant
-                .told_at_us
-                .is_none_or(|it| it + TELL_EVERY_US <= now_us)
-            {
-                tenant.told_at_us = Some(now_us);
-                plan.out_of_budget.push((lane.tenant.clone(), wait_ms));
-            }
+            plan.hold(&lane.tenant, TenantLimit::CpuMsPerMinute, ms);
             return 0;
         }
-        let each_us = self.lanes.get(lane).map_or(0, |it| it.cpu_us).max(1);
-        let runs = budget.left(tenant.spent, now_us).div_ceil(each_us);
-        usize::try_from(runs).unwrap_or(usize::MAX)
+        let each_us = self.lanes.get(lane).and_then(|it| it.cpu_us);
+        let each_us = each_us.unwrap_or(limits.cpu_us).max(1);
+        let affordable = budget.left(spent, now_us).div_ceil(each_us);
+        concurrency.min(usize::try_from(affordable).unwrap_or(usize::MAX))
     }
 }
 
@@ -204,26 +196,21 @@ impl TenantLoad {
     }
 }
 
-impl Plan {
-    fn wait(&mut self, ms: u64) {
-        self.next_ms = Some(self.next_ms.map_or(ms, |it| it.min(ms)));
-    }
-}
-
-/// In microseconds.
-fn budget(limits: TenantLimits) -> Option<Budget> {
+/// Milliseconds of computing in a minute, and the budget of them in microseconds.
+fn budget(limits: TenantLimits) -> Option<(u64, Budget)> {
     let ms = limits.cpu_ms_per_minute?;
-    Some(Budget::new(ms.saturating_mul(1_000)))
+    Some((ms, Budget::new(ms.saturating_mul(1_000))))
 }
 
 /// A mean in which what came last counts most.
-fn mean(before: u64, last: u64) -> u64 {
-    before - before / 8 + last / 8
+fn mean(before: Option<u64>, last: u64) -> u64 {
+    before.map_or(last, |it| it - it / 8 + last / 8)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tenant::AtLimit;
 
     const NOW: TimestampMs = 1_795_248_000_000;
 
@@ -245,6 +232,7 @@ mod tests {
     fn limits(concurrency: usize, tenant: TenantLimits) -> impl Fn(&Lane) -> LaneLimits {
         move |_| LaneLimits {
             concurrency,
+            cpu_us: 100_000,
             tenant,
         }
     }
@@ -302,34 +290,49 @@ mod tests {
         let (mut load, one, two) = (Load::default(), lane("a", "one"), lane("a", "two"));
         assert_eq!(claim(&mut load, &[&one, &two], limits(16, tenant)), [2, 1]);
         assert_eq!(claim(&mut load, &[&one, &two], limits(16, tenant)), [0, 0]);
+        let held = load
+            .plan(queued(&[&one, &two]), limits(16, tenant), NOW, 0)
+            .held;
+        let held: Vec<_> = held.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            held,
+            ["tenant `a` is at its limit of 3 runs at the same time (`tenants.a.concurrency`)"]
+        );
         load.ended(&one, took(1), tenant, 0);
         assert_eq!(claim(&mut load, &[&one, &two], limits(16, tenant)), [1, 0]);
     }
 
     #[test]
-    fn who_used_up_its_computing_time_waits_until_it_grew_back_and_is_told_of_once() {
+    fn who_used_up_its_computing_time_waits_until_it_grew_back() {
         let tenant = TenantLimits {
             cpu_ms_per_minute: Some(600),
             ..TenantLimits::default()
         };
         let (mut load, spinning) = (Load::default(), lane("a", "p"));
-        let plan = |load: &mut Load, now_us| {
-            load.plan(queued(&[&spinning]), limits(1, tenant), NOW, now_us)
-        };
+        let plan =
+            |load: &Load, now_us| load.plan(queued(&[&spinning]), limits(64, tenant), NOW, now_us);
+        let first = plan(&load, 0);
+        assert_eq!(first.shares[0].count, 6, "each may use 100 ms of the 600");
         load.began(&spinning);
         load.ended(&spinning, took(650), tenant, 0);
-        let first = plan(&mut load, 0);
-        assert_eq!((first.shares, first.next_ms), (vec![], Some(5_001)));
-        assert_eq!(first.out_of_budget, [("a".to_owned(), 5_001)]);
-        let second = plan(&mut load, 1_000_000);
-        assert_eq!((second.shares, second.next_ms), (vec![], Some(4_001)));
-        assert_eq!(second.out_of_budget, []);
-        assert_eq!(plan(&mut load, 5_001_000).shares.len(), 1);
+        let used_up = plan(&load, 0);
+        assert_eq!((used_up.shares, used_up.next_ms), (vec![], Some(5_001)));
+        let held = AtLimit {
+            tenant: "a".to_owned(),
+            limit: TenantLimit::CpuMsPerMinute,
+            most: 600,
+        };
+        assert_eq!(used_up.held, [held].into());
+        let later = plan(&load, 1_000_000);
+        assert_eq!((later.shares, later.next_ms), (vec![], Some(4_001)));
+        let grown = plan(&load, 5_001_000);
+        assert_eq!(grown.shares[0].count, 1);
+        assert!(grown.held.is_empty());
     }
 
     #[test]
     fn what_is_due_later_is_waited_for() {
-        let (mut load, lane) = (Load::default(), lane("a", "p"));
+        let (load, lane) = (Load::default(), lane("a", "p"));
         let queued = vec![QueuedLane {
             lane,
             due_at: NOW + 250,

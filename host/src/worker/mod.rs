@@ -19,9 +19,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use self::attempts::Attempts;
-use self::load::{Plan, Took};
+use self::load::Took;
 use crate::clock::Clock;
 use crate::fail_point::{self, Point};
+use crate::fairness::{Notices, Plan};
 use crate::live::{Live, Setup};
 use crate::model::policy::WALL_MS_MAX;
 use crate::model::queue::{Lane, Share};
@@ -93,6 +94,7 @@ impl Worker {
     /// Works until `shutdown` becomes true, then finishes what it has claimed.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut attempts = Attempts::new();
+        let mut notices = Notices::default();
         let mut rescued_at = Instant::now();
         let mut after = None;
         while !*shutdown.borrow() {
@@ -105,34 +107,36 @@ impl Worker {
             woken.as_mut().enable();
             let setup = self.0.live.current();
             attempts.reap(&setup);
-            let (plan, further) = self.look(&mut attempts, &setup, after.take()).await;
-            after = further;
-            let is_idle = plan.shares.is_empty() && after.is_none();
-            if !plan.shares.is_empty() {
-                self.start(plan.shares, &mut attempts).await;
-            }
-            if is_idle {
-                let pause_ms = plan.next_ms.unwrap_or(POLL_MS).clamp(1, POLL_MS);
-                let claim_wait = Duration::from_millis(CLAIM_WAIT_MS);
-                tokio::select! {
-                    () = woken => (),
-                    () = sleep(Duration::from_millis(pause_ms)) => (),
-                    () = attempts.some_end(&setup, RUNS_CLAIMED_MIN, claim_wait) => (),
-                    _ = shutdown.changed() => (),
+            let is_full = attempts.is_full();
+            let mut pause_ms = POLL_MS;
+            // A full worker does not look, and later goes on where it was: lanes far behind get their turn.
+            if !is_full {
+                let plan = self.look(&attempts, &setup, &mut after).await;
+                self.tell(&plan, &mut notices);
+                if !plan.shares.is_empty() {
+                    self.start(plan.shares, &mut attempts).await;
+                    continue;
                 }
+                if after.is_some() {
+                    continue;
+                }
+                pause_ms = plan.next_ms.unwrap_or(POLL_MS).clamp(1, POLL_MS);
+            }
+            let claim_wait = Duration::from_millis(CLAIM_WAIT_MS);
+            tokio::select! {
+                () = woken, if !is_full => (),
+                () = sleep(Duration::from_millis(pause_ms)) => (),
+                () = attempts.some_end(&setup, RUNS_CLAIMED_MIN, claim_wait) => (),
+                _ = shutdown.changed() => (),
             }
         }
         attempts.finish().await;
     }
 
-    /// What may be claimed, and after which lane the next look goes on if there are more.
-    async fn look(
-        &self,
-        attempts: &mut Attempts,
-        setup: &Setup,
-        after: Option<Lane>,
-    ) -> (Plan, Option<Lane>) {
-        let queued = match self.0.store.queued_lanes(after, LANES_LOOKED_AT_MAX).await {
+    /// What may be claimed of the lanes behind `after`, which becomes the last of them if there are more.
+    async fn look(&self, attempts: &Attempts, setup: &Setup, after: &mut Option<Lane>) -> Plan {
+        let looked = self.0.store.queued_lanes(after.take(), LANES_LOOKED_AT_MAX);
+        let queued = match looked.await {
             Ok(queued) => queued,
             Err(error) => {
                 error.log("cannot look for queued runs");
@@ -141,16 +145,15 @@ impl Worker {
             }
         };
         let is_full = queued.len() == LANES_LOOKED_AT_MAX;
-        let further = queued.last().filter(|_| is_full).map(|it| it.lane.clone());
-        let plan = attempts.plan(queued, setup, self.0.clock.now());
-        for (tenant, wait_ms) in &plan.out_of_budget {
-            tracing::warn!(
-                tenant = tenant.as_str(),
-                wait_ms,
-                "a tenant used up its cpu_ms_per_minute: its runs wait"
-            );
+        *after = queued.last().filter(|_| is_full).map(|it| it.lane.clone());
+        attempts.plan(queued, setup, self.0.clock.now())
+    }
+
+    fn tell(&self, plan: &Plan, notices: &mut Notices) {
+        let now = self.0.clock.now();
+        for at in plan.held.iter().filter(|it| notices.is_due(it, now)) {
+            tracing::info!(tenant.id = at.tenant, "runs wait: {at}");
         }
-        (plan, further)
     }
 
     /// Claims so many runs, and starts an attempt of each.

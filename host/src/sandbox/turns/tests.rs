@@ -45,24 +45,27 @@ fn a_guest_that_goes_while_it_is_its_turn_hands_it_on() {
 }
 
 #[test]
-fn a_tenant_that_was_away_saved_nothing_up() {
+fn a_tenant_that_was_away_or_waited_for_something_saved_nothing_up() {
     let mut rota = Rota::new(1);
-    let busy = rota.enter("busy");
+    let [busy, waits] = ["busy", "waits"].map(|it| rota.enter(it));
+    assert!(rota.take(waits));
+    assert_eq!(rota.give(waits, TICK), None, "it calls the host, for long");
+    assert!(rota.take(busy));
     for _ in 0..1_000 {
-        assert!(rota.take(busy));
-        rota.give(busy, TICK);
+        assert_eq!(rota.pass(busy, TICK), Some(busy));
     }
-    let back = rota.enter("back");
+    let comes = rota.enter("comes");
+    assert!(!rota.take(comes) && !rota.take(waits));
     let mut turns = BTreeMap::<u64, usize>::new();
-    let mut has = rota.take(busy).then_some(busy).unwrap();
-    assert!(!rota.take(back));
-    for _ in 0..10 {
+    let mut has = busy;
+    for _ in 0..30 {
         *turns.entry(has).or_default() += 1;
-        let next = rota.give(has, TICK).unwrap();
-        assert!(!rota.take(has));
-        has = next;
+        has = rota.pass(has, TICK).unwrap();
     }
-    assert_eq!(turns, BTreeMap::from([(busy, 5), (back, 5)]));
+    assert_eq!(
+        turns,
+        BTreeMap::from([(busy, 10), (waits, 10), (comes, 10)])
+    );
 }
 
 proptest! {
@@ -88,8 +91,8 @@ proptest! {
             // Each tenant's pieces are of another length, and change.
             let piece = pieces[(owner[&id] + round / 100) % pieces.len()];
             used[owner[&id]] += piece;
-            let next = rota.give(id, piece).unwrap();
-            prop_assert!(!rota.take(id));
+            let next = rota.pass(id, piece).unwrap();
+            prop_assert_eq!(rota.take(id), next == id);
             id = next;
         }
         let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
@@ -97,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn no_turn_is_lost(steps in prop::collection::vec((0..4u8, 0..12usize), 1..200), processors in 1..4usize) {
+    fn no_turn_is_lost(steps in prop::collection::vec((0..5u8, 0..12usize), 1..200), processors in 1..4usize) {
         let mut rota = Rota::new(processors);
         let mut guests: Vec<(u64, bool)> = Vec::new();
         for (step, which) in steps {
@@ -114,7 +117,12 @@ proptest! {
                     let next = rota.give(id, 1);
                     wake(&mut guests, next);
                 }
-                (3, Some((id, _))) => {
+                (3, Some((id, true))) => {
+                    guests[which].1 = false;
+                    let next = rota.pass(id, 1);
+                    wake(&mut guests, next);
+                }
+                (4, Some((id, _))) => {
                     guests.remove(which);
                     let next = rota.leave(id);
                     wake(&mut guests, next);

@@ -219,3 +219,56 @@ async fn an_event_is_found_by_each_of_its_keys() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_integration_given_to_another_tenant_answers_nothing_of_the_first() {
+    let store = TestStore::new();
+    let of = |tenant: &str, key: &str| {
+        let mut event = with_content_key(event("main", key, NOW), "content", None);
+        event.tenant = tenant.to_owned();
+        event.runs[0].ordering_key = Some("same".to_owned());
+        event
+    };
+    let first = store.accept(of("first", "1")).await.unwrap();
+    let second = store.accept(of("second", "1")).await.unwrap();
+    assert!(!second.duplicate);
+    assert_ne!(first.event_id, second.event_id);
+    for (tenant, kept) in [("first", &first), ("second", &second)] {
+        for key in ["1", "other"] {
+            let repeat = store.accept(of(tenant, key)).await.unwrap();
+            assert!(repeat.duplicate);
+            assert_eq!(
+                (repeat.event_id, &repeat.run_ids),
+                (kept.event_id, &kept.run_ids)
+            );
+        }
+    }
+    let claimed = store.claim_due_runs(NOW, NOW + 1, 9).await.unwrap();
+    assert_eq!(
+        claimed.len(),
+        2,
+        "neither waits for its turn behind the other"
+    );
+
+    let filter = |integration_id: Option<&str>| EventFilter {
+        idempotency_key: Some("1".to_owned()),
+        integration_id: integration_id.map(str::to_owned),
+        ..EventFilter::default()
+    };
+    for integration_id in [None, Some("main")] {
+        for (tenant, found) in [
+            (Some("first"), vec![first.event_id]),
+            (Some("second"), vec![second.event_id]),
+            (None, vec![second.event_id, first.event_id]),
+        ] {
+            let tenant = tenant.map(str::to_owned);
+            let page = PageRequest::default();
+            let events = store
+                .list_events(tenant, filter(integration_id), page)
+                .await
+                .unwrap();
+            let ids: Vec<_> = events.items.iter().map(|it| it.event_id).collect();
+            assert_eq!(ids, found);
+        }
+    }
+}

@@ -133,8 +133,8 @@ async fn a_busy_store_is_no_error_in_the_log_and_one_that_does_not_answer_is() {
     let store = TestStore::new();
     let stall = store.stall_writer();
     let waiting = store.fill_queue();
-    let busy = store.claim_due_runs(NOW, NOW + 1, 1).await.unwrap_err();
-    let said = logged(&busy);
+    let busy = store.claim_runs(NOW, NOW + 1, Vec::new()).await;
+    let said = logged(&busy.unwrap_err());
     assert!(
         said.contains("DEBUG") && said.contains("cannot claim runs"),
         "{said}"

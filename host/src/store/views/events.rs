@@ -1,5 +1,6 @@
 //! Events as lists and pages show them, with what became of them.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params};
@@ -50,6 +51,12 @@ WITH RECURSIVE found (integration_id) AS (
       FROM found
      WHERE found.integration_id IS NOT NULL)
 SELECT integration_id FROM found WHERE integration_id IS NOT NULL";
+
+// The configuration's file may give an integration to another tenant; its events stay with the one
+// that had it. Its oldest and its newest event tell, so that not all of them are read.
+const OWNERS: &str = "
+SELECT (SELECT tenant FROM event WHERE integration_id = :integration_id ORDER BY seq LIMIT 1)      AS first,
+       (SELECT tenant FROM event WHERE integration_id = :integration_id ORDER BY seq DESC LIMIT 1) AS last";
 
 const FIND_SEQ: &str = "SELECT seq FROM event WHERE id = :id";
 const SEQ_OF_RUN: &str = "SELECT event_seq FROM run WHERE seq = :run_seq";
@@ -304,7 +311,7 @@ fn newest(
     }
 }
 
-/// The events with a key: at most one for each integration, so never more than a page.
+/// The events with a key: at most one for each integration and owner, so never more than a page.
 fn with_key(
     db: &Connection,
     hasher: &KeyHasher,
@@ -321,10 +328,15 @@ fn with_key(
                 .collect::<rusqlite::Result<_>>()?
         }
     };
-    let hashes = integration_ids
-        .iter()
-        .map(|it| hasher.hash(it, "id", key))
-        .collect();
+    let mut hashes = HashSet::new();
+    for integration_id in &integration_ids {
+        let owners = match tenant {
+            Some(tenant) => vec![tenant.to_owned()],
+            None => owners(db, integration_id)?,
+        };
+        let of_owner = |it: &String| hasher.hash(it, integration_id, "id", key);
+        hashes.extend(owners.iter().map(of_owner));
+    }
     let mut items: Vec<EventView> = Vec::new();
     for seq in seen::find_by_reading(db, &hashes)?.into_iter().rev() {
         items.extend(load(db, tenant, filter, seq)?);
@@ -333,6 +345,15 @@ fn with_key(
         items,
         next_cursor: None,
     })
+}
+
+fn owners(db: &Connection, integration_id: &str) -> Result<Vec<String>, StoreError> {
+    let owners: [Option<String>; 2] = db
+        .prepare_cached(OWNERS)?
+        .query_row(named_params! { ":integration_id": integration_id }, |row| {
+            Ok([row.get("first")?, row.get("last")?])
+        })?;
+    Ok(owners.into_iter().flatten().collect())
 }
 
 fn seq_at(db: &Connection, sql: &str, at: TimestampMs) -> Result<Option<i64>, StoreError> {
