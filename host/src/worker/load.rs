@@ -166,10 +166,9 @@ impl Load {
         plan: &mut Plan,
     ) -> usize {
         let concurrency = limits.tenant.concurrency;
-        let (under_way, spent) = self
-            .tenants
-            .get(&lane.tenant)
-            .map_or((0, Spent::default()), |it| (it.under_way, it.spent));
+        let load = self.tenants.get(&lane.tenant);
+        let under_way = load.map_or(0, |it| it.under_way);
+        let spent = load.map(|it| it.spent).unwrap_or_default();
         if concurrency <= under_way {
             plan.hold(&lane.tenant, TenantLimit::Concurrency, concurrency as u64);
         }
