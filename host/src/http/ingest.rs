@@ -201,7 +201,9 @@ fn take_rate(
     let Some(limit) = integration.rate_limit else {
         return Ok(());
     };
-    let taken = state.rates.take(&integration.id, limit, now);
+    let taken = state
+        .rates
+        .take(&integration.tenant, &integration.id, limit, now);
     taken.map_err(|wait_ms| ApiError::RateLimited {
         retry_after_s: wait_ms.div_euclid(1_000) + i64::from(0 < wait_ms.rem_euclid(1_000)),
     })
