@@ -171,7 +171,8 @@ async fn differing(name: &'static str, server: &Server) -> anyhow::Result<Probed
     })
 }
 
-/// Replaces the plugin's file by one that traps, while a run is in it.
+/// Replaces the plugin's file by one that traps, while a run is in it, and then removes it: the version that was
+/// loaded last stays in force.
 async fn swapped(name: &'static str, site: &Site, server: &Server) -> anyhow::Result<Probed> {
     let event = format!("{name}.event");
     let tenant = integration_of(30);
@@ -179,14 +180,21 @@ async fn swapped(name: &'static str, site: &Site, server: &Server) -> anyhow::Re
     while at(&server.get(&format!("/v1/runs/{run_id}")).await?, "/state") == "queued" {
         tokio::task::yield_now().await;
     }
+    let file = format!("{name}.wasm");
     let other = Guest::that("unreachable").component()?;
-    server.folder.write(&format!("{name}.wasm"), &other)?;
+    server.folder.write(&file, &other)?;
     server
         .reconfigure(&site.config, |it| at(it, "/outcome") == "applied")
         .await?;
     let before = server.finished(&run_id).await?;
+    fs::remove_file(server.folder.path(&file))?;
+    server
+        .reconfigure(&site.config, |it| at(it, "/outcome") == "refused")
+        .await?;
     let run_id = server.deliver(&tenant, &event, "swapped-after").await?;
     let after = server.finished(&run_id).await?;
+    // The server is to be started again.
+    server.folder.write(&file, &other)?;
     let digest = |run: &Value| at(run, "/attempts/0/classifier_digest").clone();
     let is_another = digest(&before) != digest(&after);
     let (before, after) = (
