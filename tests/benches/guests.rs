@@ -8,6 +8,7 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -68,7 +69,11 @@ fn roomy() -> Limits {
 }
 
 /// The policy in every language there is.
-fn load(sandbox: &Sandbox, judge: &Judge, report: &mut Report) -> Result<Vec<(String, Plugin)>> {
+fn load(
+    sandbox: &Sandbox,
+    judge: &Judge,
+    report: &mut Report,
+) -> Result<Vec<(String, Arc<Plugin>)>> {
     let mut paths = vec![("rust".to_owned(), binary::component("incident-desk"))];
     for language in LANGUAGES {
         match binary::guest(language) {
@@ -90,7 +95,7 @@ fn load(sandbox: &Sandbox, judge: &Judge, report: &mut Report) -> Result<Vec<(St
 }
 
 /// The median computing time of an event in each language; they take turns.
-fn languages(judge: &Judge, plugins: &[(String, Plugin)], report: &mut Report) -> Result<()> {
+fn languages(judge: &Judge, plugins: &[(String, Arc<Plugin>)], report: &mut Report) -> Result<()> {
     let mut turns = vec![Vec::new(); plugins.len()];
     for _ in 0..TURNS {
         for ((_, plugin), turns) in plugins.iter().zip(&mut turns) {

@@ -1,14 +1,15 @@
 //! Runs one stage of one attempt: a fresh store, hard limits, one call, dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::host::StageState;
-use super::load::Plugin;
+use super::load::Linked;
 use super::meter::LimitPassed;
-use super::{Sandbox, convert};
+use super::{Plugin, Sandbox, convert};
 use crate::capabilities::Capabilities;
 use crate::model::decision::{Classification, Plan};
 use crate::model::outcome::{Breach, Refusal};
@@ -56,11 +57,15 @@ impl Sandbox {
         limits: &Limits,
         capabilities: Capabilities,
     ) -> Stage<Classification> {
-        let Some(exports) = &plugin.classifier else {
-            return not_exported("classifier");
+        let code = match self.code(plugin) {
+            Ok(code) => code,
+            Err(why) => return not_run(why),
+        };
+        let Some(exports) = &code.classifier else {
+            return not_run("the plugin does not export `classifier`".to_owned());
         };
         self.stage(
-            plugin,
+            &code,
             &run.event.tenant,
             limits,
             capabilities,
@@ -87,11 +92,15 @@ impl Sandbox {
         limits: &Limits,
         capabilities: Capabilities,
     ) -> Stage<Plan> {
-        let Some(exports) = &plugin.triager else {
-            return not_exported("triager");
+        let code = match self.code(plugin) {
+            Ok(code) => code,
+            Err(why) => return not_run(why),
+        };
+        let Some(exports) = &code.triager else {
+            return not_run("the plugin does not export `triager`".to_owned());
         };
         self.stage(
-            plugin,
+            &code,
             &run.event.tenant,
             limits,
             capabilities,
@@ -111,7 +120,7 @@ impl Sandbox {
 
     async fn stage<T>(
         &self,
-        plugin: &Plugin,
+        code: &Linked,
         tenant: &str,
         limits: &Limits,
         capabilities: Capabilities,
@@ -123,7 +132,7 @@ impl Sandbox {
         let called = tokio::time::timeout(
             Duration::from_millis(limits.wall_ms),
             meter.measure(self.0.turns.seat(tenant), async {
-                let instance = plugin.instance.instantiate_async(&mut store).await?;
+                let instance = code.instance.instantiate_async(&mut store).await?;
                 call(&mut store, instance).await
             }),
         )
@@ -147,6 +156,17 @@ impl Sandbox {
         }
     }
 
+    /// A version's code, or why it cannot be run.
+    fn code(&self, plugin: &Plugin) -> Result<Arc<Linked>, String> {
+        self.code_of(plugin).ok_or_else(|| {
+            format!(
+                "version {:.12} left memory and is no more in the cache of compiled plugins; a reload (SIGHUP) \
+                 compiles it again",
+                plugin.digest
+            )
+        })
+    }
+
     fn store(&self, limits: &Limits, capabilities: Capabilities) -> Store<StageState> {
         let mut store = Store::new(&self.0.engine, StageState::new(capabilities, limits));
         store.limiter(|state| &mut state.memory);
@@ -168,10 +188,10 @@ impl Sandbox {
     }
 }
 
-fn not_exported<T>(interface: &str) -> Stage<T> {
-    let ended = Ended::HostError(format!("the plugin does not export `{interface}`"));
+/// A stage that did not begin.
+fn not_run<T>(why: String) -> Stage<T> {
     Stage {
-        ended,
+        ended: Ended::HostError(why),
         log: Vec::new(),
         cpu_us: 0,
         memory_bytes: 0,

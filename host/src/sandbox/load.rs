@@ -89,25 +89,13 @@ pub enum LoadError {
     Mismatch(String),
 }
 
-/// A version of a plugin, compiled and linked, ready to be called for any number of events.
-pub struct Plugin {
-    /// SHA-256 of the component's bytes in hexadecimal: the version's name.
-    pub digest: String,
+/// The code of a version, compiled and linked.
+pub(super) struct Linked {
     pub(super) instance: InstancePre<StageState>,
     pub(super) classifier: Option<classifier::GuestIndices>,
     pub(super) triager: Option<triager::GuestIndices>,
-}
-
-impl Plugin {
-    /// Whether it exports `classifier`.
-    pub fn can_classify(&self) -> bool {
-        self.classifier.is_some()
-    }
-
-    /// Whether it exports `triager`.
-    pub fn can_triage(&self) -> bool {
-        self.triager.is_some()
-    }
+    /// What it takes in memory.
+    pub(super) bytes: u64,
 }
 
 /// What guests may import: made once, used for every plugin.
@@ -126,8 +114,8 @@ pub(super) fn link(
     engine: &Engine,
     linker: &Linker<StageState>,
     component: &Component,
-    digest: String,
-) -> Result<Plugin, LoadError> {
+    bytes: u64,
+) -> Result<Linked, LoadError> {
     let kind = component.component_type();
     for (name, _) in kind.imports(engine) {
         precheck::check_import(name)?;
@@ -163,11 +151,11 @@ pub(super) fn link(
         )
         .map_err(mismatch)?;
     }
-    Ok(Plugin {
-        digest,
+    Ok(Linked {
         instance,
         classifier,
         triager,
+        bytes,
     })
 }
 

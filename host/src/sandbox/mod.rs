@@ -1,7 +1,7 @@
 //! The only door to wasmtime: confines, compiles, loads and evaluates plugins.
 //!
 //! A component is looked at (`precheck`), compiled in a process of its own (`compile`), kept for the next start
-//! (`artefacts`), linked (`load`) and called for one event at a time (`evaluate`).
+//! (`artefacts`), linked (`load`), held in memory (`resident`) and called for one event at a time (`evaluate`).
 //!
 //! Called by `registry` to load and by `worker` to evaluate. It knows nothing of
 //! policies' grants on destinations, of the database or of what a decision leads to.
@@ -17,6 +17,7 @@ mod host;
 mod load;
 mod meter;
 mod precheck;
+mod resident;
 mod turns;
 mod wasi;
 
@@ -30,13 +31,17 @@ use std::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
+use artefacts::Trusted;
 pub use artefacts::{ARTEFACTS_BYTES_MAX, ArtefactKey, Artefacts};
 pub use compile::{COMMAND, Compiler, child};
 pub use engine::INSTANCES_MAX;
 pub use evaluate::{Ended, Stage};
 pub use file::{PLUGIN_BYTES_MAX, check_size, read_plugin};
-pub use load::{LoadError, Plugin};
+use load::Linked;
+pub use load::LoadError;
 pub use precheck::Limit;
+use resident::Resident;
+pub use resident::{Plugin, RESIDENT_BYTES_MAX};
 
 /// The engine and everything that all plugins share. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +54,7 @@ struct Shared {
     compiler: Compiler,
     artefacts: Option<Artefacts>,
     fingerprint: [u8; 32],
+    resident: Resident,
     turns: turns::Turns,
 }
 
@@ -63,6 +69,16 @@ impl Sandbox {
     /// # Errors
     /// Where the processor or the system lacks what the engine needs.
     pub fn new(compiler: Compiler, artefacts: Option<Artefacts>) -> Result<Self, SetupError> {
+        // What is not in the cache of compiled plugins could not come back.
+        let resident_bytes = artefacts.as_ref().map_or(u64::MAX, |_| RESIDENT_BYTES_MAX);
+        Self::with_room(compiler, artefacts, resident_bytes)
+    }
+
+    fn with_room(
+        compiler: Compiler,
+        artefacts: Option<Artefacts>,
+        resident_bytes: u64,
+    ) -> Result<Self, SetupError> {
         let setup = |error: wasmtime::Error| SetupError(format!("{error:#}"));
         let engine = engine::serving().map_err(setup)?;
         let linker = load::linker(&engine).map_err(setup)?;
@@ -76,6 +92,7 @@ impl Sandbox {
             compiler,
             artefacts,
             fingerprint: engine::fingerprint().map_err(setup)?,
+            resident: Resident::new(resident_bytes),
             turns: turns::Turns::new(processors),
         })))
     }
@@ -87,7 +104,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// Names the limit, import, export or byte that does not fit.
-    pub fn load(&self, bytes: &[u8], seconds: u64) -> Result<Plugin, LoadError> {
+    pub fn load(&self, bytes: &[u8], seconds: u64) -> Result<Arc<Plugin>, LoadError> {
         precheck::check(bytes)?;
         let digest = load::digest(bytes);
         if let Some(plugin) = self.load_cached(&digest) {
@@ -97,31 +114,39 @@ impl Sandbox {
         let began = Instant::now();
         let artefact = shared.compiler.compile(bytes, seconds)?;
         tracing::info!(digest, ms = began.elapsed().as_millis(), "plugin compiled");
-        let component = artefact
-            .component(&shared.engine)
-            .map_err(|error| LoadError::Invalid(load::chain(&error)))?;
-        let name = artefacts::name(&digest, &shared.fingerprint);
-        let plugin = load::link(&shared.engine, &shared.linker, &component, digest)?;
+        let linked = self.link(&artefact)?;
         // Only what can be used: nobody fills the cache with what cannot.
         if let Some(artefacts) = &shared.artefacts {
-            artefacts.write(&name, &artefact);
+            artefacts.write(&artefacts::name(&digest, &shared.fingerprint), &artefact);
         }
-        Ok(plugin)
+        Ok(shared.resident.add(digest, linked))
     }
 
     /// A version by its digest, if it is in the cache. Takes a millisecond or few; blocks.
-    pub fn load_cached(&self, digest: &str) -> Option<Plugin> {
-        let shared = &self.0;
-        let artefacts = shared.artefacts.as_ref()?;
-        let name = artefacts::name(digest, &shared.fingerprint);
-        let artefact = artefacts.read(&name)?;
-        let linked = artefact
-            .component(&shared.engine)
-            .map_err(|error| LoadError::Invalid(load::chain(&error)))
-            .and_then(|it| load::link(&shared.engine, &shared.linker, &it, digest.to_owned()));
-        linked
+    pub fn load_cached(&self, digest: &str) -> Option<Arc<Plugin>> {
+        let linked = self.read_cached(digest)?;
+        Some(self.0.resident.add(digest.to_owned(), linked))
+    }
+
+    /// A version's code for one call, from memory or else from the cache. May block for a millisecond or few.
+    fn code_of(&self, plugin: &Plugin) -> Option<Arc<Linked>> {
+        let load = || self.read_cached(&plugin.digest);
+        self.0.resident.of(plugin, load)
+    }
+
+    fn read_cached(&self, digest: &str) -> Option<Linked> {
+        let artefacts = self.0.artefacts.as_ref()?;
+        let name = artefacts::name(digest, &self.0.fingerprint);
+        self.link(&artefacts.read(&name)?)
             .inspect_err(|error| artefacts.drop_artefact(&name, &error.to_string()))
             .ok()
+    }
+
+    fn link(&self, artefact: &Trusted) -> Result<Linked, LoadError> {
+        let component = artefact
+            .component(&self.0.engine)
+            .map_err(|error| LoadError::Invalid(load::chain(&error)))?;
+        load::link(&self.0.engine, &self.0.linker, &component, artefact.len())
     }
 
     /// Like [`Sandbox::load`], from a file; one of `known` that has the same bytes is given again.
@@ -140,8 +165,9 @@ impl Sandbox {
         })?;
         let digest = load::digest(&bytes);
         match known.iter().find(|it| it.digest == digest) {
-            Some(plugin) => Ok(plugin.clone()),
-            None => self.load(&bytes, seconds).map(Arc::new),
+            // Unless its code had to leave memory and is in the cache no more.
+            Some(plugin) if self.code_of(plugin).is_some() => Ok(plugin.clone()),
+            _ => self.load(&bytes, seconds),
         }
     }
 }

@@ -1,3 +1,4 @@
+mod resident;
 mod shape;
 mod wasi;
 

@@ -29,7 +29,7 @@ pub fn sandbox(artefacts: Option<Artefacts>) -> Result<Sandbox> {
 /// A component, loaded.
 pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Plugin>> {
     let component = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(Arc::new(sandbox.load(&component, COMPILE_SECONDS)?))
+    Ok(sandbox.load(&component, COMPILE_SECONDS)?)
 }
 
 /// A sandbox and an event of Sentry for it, for one thread.

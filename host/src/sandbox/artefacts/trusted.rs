@@ -57,6 +57,11 @@ impl Trusted {
         Self(bytes)
     }
 
+    /// How many bytes it has: about as many as it takes in memory when it is loaded.
+    pub(in super::super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
