@@ -135,6 +135,51 @@ CREATE TABLE attempt (
     CHECK ((class = 'decided') = (error IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- Versions of plugins that were active, by the SHA-256 of their components in hexadecimal.
+CREATE TABLE plugin_version (
+    plugin          TEXT    NOT NULL,
+    digest          TEXT    NOT NULL CHECK (length(digest) = 64),
+    first_active_at INTEGER NOT NULL,
+    activated_at    INTEGER NOT NULL,
+    -- NULL while it is the plugin's version.
+    retired_at      INTEGER,
+    PRIMARY KEY (plugin, digest)
+) STRICT, WITHOUT ROWID;
+
+-- Events on which a version broke a rule.
+CREATE TABLE strike (
+    event_seq INTEGER NOT NULL REFERENCES event (seq),
+    tenant    TEXT    NOT NULL,
+    plugin    TEXT    NOT NULL,
+    digest    TEXT    NOT NULL,
+    at        INTEGER NOT NULL,
+    PRIMARY KEY (event_seq, tenant, plugin, digest)
+) STRICT, WITHOUT ROWID;
+
+-- What is counted of versions that have strikes, see `store::strikes`.
+CREATE TABLE suspect (
+    tenant TEXT    NOT NULL,
+    plugin TEXT    NOT NULL,
+    digest TEXT    NOT NULL,
+    since  INTEGER NOT NULL,
+    events INTEGER NOT NULL CHECK (0 <= events),
+    runs   INTEGER NOT NULL CHECK (0 <= runs),
+    broken INTEGER NOT NULL CHECK (0 <= broken),
+    PRIMARY KEY (tenant, plugin, digest)
+) STRICT, WITHOUT ROWID;
+
+-- Versions that are not run any more for a tenant.
+CREATE TABLE quarantine (
+    tenant  TEXT    NOT NULL,
+    plugin  TEXT    NOT NULL,
+    digest  TEXT    NOT NULL,
+    at      INTEGER NOT NULL,
+    reason  TEXT    NOT NULL,
+    -- The version that runs in its place, if there is one.
+    instead TEXT,
+    PRIMARY KEY (tenant, plugin, digest)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE action (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,
     id               BLOB    NOT NULL CHECK (length(id) = 16),

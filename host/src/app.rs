@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use crate::actions::Actions;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
+use crate::deployments::Deployments;
 use crate::http::{self, HttpState};
 use crate::integrations;
 use crate::live::{Live, Setup};
@@ -24,7 +25,7 @@ use crate::retention;
 use crate::runtimes::Runtimes;
 use crate::sandbox::{self, ArtefactKey, Artefacts, Compiler, Sandbox};
 use crate::store::Store;
-use crate::worker::Worker;
+use crate::worker::{Wakes, Worker};
 
 /// How long open requests may take once the host is asked to stop.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(10);
@@ -60,11 +61,12 @@ pub fn run(
     let address = listener.local_addr()?;
     setup.config.listens_on(address);
     let scheme = setup.config.scheme();
-    let stored = http.block_on(join_store(&mut setup.config, &store, &clock))?;
+    let deployments = Deployments::new(&store, &sandbox, &setup.config.database);
+    let joined = http.block_on(join_store(&mut setup, &deployments, &clock))?;
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http.block_on(resume(&store, &clock))?;
 
-    let loops = Loops::start(&runtimes, &live, &store, stored, &sandbox, &clock);
+    let loops = Loops::start(&runtimes, &live, &deployments, joined, &clock);
     let state = HttpState {
         live: live.clone(),
         store: store.clone(),
@@ -78,6 +80,7 @@ pub fn run(
         live,
         store: store.clone(),
         sandbox,
+        deployments,
         clock,
         fixed,
         address,
@@ -115,15 +118,28 @@ fn sandbox(config: &Config, key: &[u8; 32]) -> Result<Sandbox, sandbox::SetupErr
     Sandbox::new(Compiler::own(), Some(artefacts))
 }
 
+/// How far the store had got when it was joined with the file.
+#[derive(Clone, Copy)]
+struct Joined {
+    integrations: u64,
+    plugins: u64,
+}
+
 /// Adds what the store keeps to what the file declares.
 async fn join_store(
-    config: &mut Config,
-    store: &Store,
+    setup: &mut Setup,
+    deployments: &Deployments,
     clock: &Clock,
-) -> Result<u64, integrations::Problem> {
-    let revision = integrations::join(config, store, clock.now()).await?;
-    integrations::remember_declared(config, store, clock.now()).await?;
-    Ok(revision)
+) -> Result<Joined, integrations::Problem> {
+    let (store, now) = (&deployments.store, clock.now());
+    let integrations = integrations::join(&mut setup.config, store, now).await?;
+    integrations::remember_declared(&setup.config, store, now).await?;
+    let plugins = deployments.join(setup).await?;
+    deployments.remember(setup, now).await;
+    Ok(Joined {
+        integrations,
+        plugins,
+    })
 }
 
 /// Takes up what an earlier process left: this one holds the database's lock, so every claim is lost.
@@ -152,12 +168,12 @@ impl Loops {
     fn start(
         runtimes: &Runtimes,
         live: &Arc<Live>,
-        store: &Store,
-        stored: u64,
-        sandbox: &Sandbox,
+        deployments: &Deployments,
+        joined: Joined,
         clock: &Clock,
     ) -> Self {
-        let (runs_wake, actions_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (store, sandbox) = (&deployments.store, &deployments.sandbox);
+        let wakes = Wakes::default();
         let (stop, stopped) = watch::channel(false);
         let worker = Worker::new(
             live.clone(),
@@ -165,14 +181,26 @@ impl Loops {
             sandbox.clone(),
             runtimes.guests.handle().clone(),
             clock.clone(),
-            runs_wake.clone(),
-            actions_wake.clone(),
+            wakes.clone(),
         );
-        let actions = Actions::new(live.clone(), store.clone(), clock.clone(), actions_wake);
+        let actions = Actions::new(live.clone(), store.clone(), clock.clone(), wakes.actions);
         let tidying = retention::run(store.clone(), live.clone(), clock.clone(), stopped.clone());
-        let (live, clock) = (live.clone(), clock.clone());
-        let watching = integrations::run(store.clone(), live, clock, stored, stopped.clone());
+        let quarantines = deployments.clone().run(
+            live.clone(),
+            clock.clone(),
+            joined.plugins,
+            wakes.plugins,
+            stopped.clone(),
+        );
+        let watching = integrations::run(
+            store.clone(),
+            live.clone(),
+            clock.clone(),
+            joined.integrations,
+            stopped.clone(),
+        );
         let (mut tasks, work) = (JoinSet::new(), &runtimes.work);
+        tasks.spawn_on(quarantines, work.handle());
         tasks.spawn_on(watching, work.handle());
         tasks.spawn_on(worker.run(stopped.clone()), work.handle());
         tasks.spawn_on(actions.run(stopped), work.handle());
@@ -180,7 +208,7 @@ impl Loops {
         Self {
             tasks,
             stop,
-            runs_wake,
+            runs_wake: wakes.runs,
         }
     }
 }

@@ -43,6 +43,7 @@ use crate::model::policy::Policy;
 use crate::model::rate::Rate;
 use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
+use crate::model::strike::StrikeLimits;
 use crate::model::tenant::TenantLimits;
 
 /// The commented file that `triage init` writes: every setting with its default.
@@ -70,6 +71,8 @@ pub struct Config {
     pub master_key: Result<MasterKey, String>,
     /// How long a small plugin may be compiled, in seconds; a larger one longer.
     pub compile_seconds: u64,
+    /// When a version of a plugin is quarantined.
+    pub strikes: StrikeLimits,
     /// Addresses that outgoing requests may reach although they are not public.
     pub egress_allow: Vec<IpNet>,
     /// By name: those that have limits of their own.

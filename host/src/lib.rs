@@ -5,7 +5,8 @@
 //! 1. [`http`] receives it, [`sources`] proves who sent it and names it, [`routing`] tells which
 //!    policies get a run;
 //! 2. [`store`] keeps it, with one run per policy, in one transaction;
-//! 3. [`worker`] claims runs, as many of each tenant as [`fairness`] says, [`registry`] knows the active version of a plugin,
+//! 3. [`worker`] claims runs, as many of each tenant as [`fairness`] says, [`registry`] and
+//!    [`deployments`] know which version of a plugin runs,
 //!    [`sandbox`] evaluates it, [`lifecycle`] decides what happens next;
 //! 4. [`actions`] carries out what a decision asked for, through [`egress`].
 //!
@@ -40,6 +41,8 @@ pub mod fairness;
 pub mod worker;
 
 pub mod registry;
+
+pub mod deployments;
 
 pub mod capabilities;
 pub mod sandbox;

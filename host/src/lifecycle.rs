@@ -2,6 +2,8 @@
 //!
 //! Called by `worker` and `actions`; the store writes what is decided here.
 
+pub mod strikes;
+
 use crate::model::action::{Delivered, Receipt};
 use crate::model::decision::{Decision, Priority};
 use crate::model::outcome::{Outcome, Refusal};
@@ -15,6 +17,12 @@ const DELAY_MS_MAX: i64 = 3_600_000;
 const HOST_ERROR_DELAY_MS: i64 = 2_000;
 /// Errors of the host after which a run is given up: something is broken for good.
 const HOST_ERRORS_MAX: u32 = 1_000;
+/// How long a run waits before it looks again whether its plugin is still quarantined, in milliseconds,
+/// before jitter. The end of a quarantine wakes it earlier.
+const HELD_DELAY_MS: i64 = 15_000;
+/// The same for one that waits for long: a tenth of its time so far, up to this.
+const HELD_DELAY_MS_MAX: i64 = 600_000;
+const HELD_LOOKS: i64 = 10;
 /// Attempts on which a plugin may break a rule before `on_failure` applies.
 const BREACHES_BEFORE_ON_FAILURE: u32 = 2;
 
@@ -27,6 +35,8 @@ pub struct Attempt {
     pub host_errors: u32,
     /// Attempts before this one on which a plugin broke a rule.
     pub breaches: u32,
+    /// Other versions of the plugin that broke a rule on the same event.
+    pub other_versions: u32,
     /// When the first one began.
     pub first_at: TimestampMs,
     /// Now.
@@ -100,18 +110,22 @@ pub fn after_attempt(
             again(after_ms.map_or(0, i64::from), false)
         }
         Outcome::Refused(Refusal::Other(_)) => again(0, false),
-        Outcome::Broken(_) if attempt.breaches + 1 < BREACHES_BEFORE_ON_FAILURE => again(0, true),
-        Outcome::Broken(_) => match on_failure {
-            OnFailure::Retry => again(0, true),
-            OnFailure::DeadLetter => Transition::Dead {
-                reason: given_up(outcome, "on_failure is dead-letter"),
-                breach: true,
-            },
-            OnFailure::DefaultRoute(_) => Transition::Route {
-                reason: given_up(outcome, "on_failure is default-route"),
-                breach: true,
-            },
-        },
+        Outcome::Broken(_)
+            if attempt.other_versions == 0 && attempt.breaches + 1 < BREACHES_BEFORE_ON_FAILURE =>
+        {
+            again(0, true)
+        }
+        // Not the versions are to blame, but the event.
+        Outcome::Broken(_) if 0 < attempt.other_versions => {
+            let why = "the event broke several versions of the plugin";
+            let reason = given_up(outcome, why);
+            let breach = true;
+            given_over(on_failure, outcome, Transition::Dead { reason, breach })
+        }
+        Outcome::Broken(_) => given_over(on_failure, outcome, again(0, true)),
+        Outcome::Quarantined { .. } => {
+            given_over(on_failure, outcome, held(retry, attempt, outcome))
+        }
         // Who took the policy out wants its runs no more; they stay as dead letters.
         Outcome::Unconfigured { .. } => Transition::Dead {
             reason: outcome.error().unwrap_or_default(),
@@ -177,6 +191,42 @@ pub fn completion(decision: &Decision) -> Completion {
         Priority::Ignore => Completion::Ignored,
         _ if has_actions => Completion::Acted,
         _ => Completion::Noted,
+    }
+}
+
+/// What becomes of a run that its plugin cannot decide; `retry` where the policy wants it tried again.
+fn given_over(on_failure: &OnFailure, outcome: &Outcome, retry: Transition) -> Transition {
+    let breach = matches!(outcome, Outcome::Broken(_));
+    match on_failure {
+        OnFailure::Retry => retry,
+        OnFailure::DeadLetter => Transition::Dead {
+            reason: given_up(outcome, "on_failure is dead-letter"),
+            breach,
+        },
+        OnFailure::DefaultRoute(_) => Transition::Route {
+            reason: given_up(outcome, "on_failure is default-route"),
+            breach,
+        },
+    }
+}
+
+/// A run whose plugin is quarantined stays queued until that ends, or its time does. It uses no attempt.
+fn held(retry: &RetryPolicy, attempt: Attempt, outcome: &Outcome) -> Transition {
+    let until = attempt.first_at.saturating_add(retry.elapsed_ms_max);
+    if until <= attempt.now {
+        let why = format!("given up after {} ms", retry.elapsed_ms_max);
+        return Transition::Dead {
+            reason: given_up(outcome, &why),
+            breach: false,
+        };
+    }
+    let waited_ms = attempt.now - attempt.first_at;
+    let delay_ms = (waited_ms / HELD_LOOKS).clamp(HELD_DELAY_MS, HELD_DELAY_MS_MAX);
+    let at = attempt.now + delay_ms + jittered(delay_ms, attempt.jitter);
+    Transition::RetryAt {
+        at: at.min(until),
+        breach: false,
+        host_error: true,
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::model::policy::Policy;
 use crate::sandbox::{Plugin, Sandbox};
 
 /// The plugins of one policy.
@@ -18,6 +19,19 @@ pub struct Deployed {
     pub classifier: Option<Arc<Plugin>>,
     /// Decides what should happen, if the policy has a triager.
     pub triager: Option<Arc<Plugin>>,
+    /// A version that it needs and that is not run any more; then nothing of it is.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// A version that is not run any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version.
+    pub digest: String,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// The loaded plugins.
@@ -55,18 +69,19 @@ impl Registry {
     ) -> Result<Self, PluginProblems> {
         let mut problems = Vec::new();
         let plugins = load_plugins(sandbox, config, previous, &mut problems);
-        let mut deployed = HashMap::new();
+        let registry = Self {
+            deployed: deploy(&plugins, config),
+            plugins,
+        };
         for policy in &config.policies {
-            let classifier = policy
-                .classifier
-                .as_deref()
-                .and_then(|it| plugins.get(it))
-                .cloned();
-            let triager = policy
-                .triager
-                .as_deref()
-                .and_then(|it| plugins.get(it))
-                .cloned();
+            let Some(Deployed {
+                classifier,
+                triager,
+                ..
+            }) = registry.deployed(&policy.name)
+            else {
+                continue;
+            };
             let roles = [
                 (
                     "classifier",
@@ -88,16 +103,9 @@ impl Registry {
                     ));
                 }
             }
-            deployed.insert(
-                policy.name.clone(),
-                Deployed {
-                    classifier,
-                    triager,
-                },
-            );
         }
         if problems.is_empty() {
-            Ok(Self { plugins, deployed })
+            Ok(registry)
         } else {
             Err(PluginProblems(problems))
         }
@@ -108,12 +116,79 @@ impl Registry {
         self.deployed.get(policy)
     }
 
+    /// The configured version of a plugin.
+    pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(name)
+    }
+
+    /// Every version that is loaded.
+    pub fn known(&self) -> Vec<Arc<Plugin>> {
+        let deployed = self.deployed.values();
+        let deployed = deployed
+            .flat_map(|it| [&it.classifier, &it.triager])
+            .flatten();
+        self.plugins.values().chain(deployed).cloned().collect()
+    }
+
+    /// Gives every policy the configured versions again.
+    pub fn redeploy(&mut self, config: &Config) {
+        self.deployed = deploy(&self.plugins, config);
+    }
+
+    /// Takes a version out of use for a tenant's policies, and puts another one in its place where that can
+    /// do what each of them asks. Says whether it can for all of them.
+    pub fn stand_in(
+        &mut self,
+        config: &Config,
+        tenant: &str,
+        quarantined: &Quarantined,
+        instead: Option<&Arc<Plugin>>,
+    ) -> bool {
+        let mut fits_all = true;
+        for policy in config.policies.iter().filter(|it| it.tenant == tenant) {
+            let is_used = |role: &Option<String>| role.as_ref() == Some(&quarantined.plugin);
+            let (classifies, triages) = (is_used(&policy.classifier), is_used(&policy.triager));
+            let Some(deployed) = self.deployed.get_mut(&policy.name) else {
+                continue;
+            };
+            let fitting = instead
+                .filter(|it| (!classifies || it.can_classify()) && (!triages || it.can_triage()));
+            match fitting {
+                _ if !classifies && !triages => (),
+                Some(instead) => {
+                    if classifies {
+                        deployed.classifier = Some(instead.clone());
+                    }
+                    if triages {
+                        deployed.triager = Some(instead.clone());
+                    }
+                }
+                None => {
+                    fits_all = false;
+                    deployed.quarantined = Some(quarantined.clone());
+                }
+            }
+        }
+        fits_all
+    }
+
     /// The version of every plugin: name and digest.
     pub fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
         self.plugins
             .iter()
             .map(|(name, plugin)| (name.as_str(), plugin.digest.as_str()))
     }
+}
+
+fn deploy(plugins: &BTreeMap<String, Arc<Plugin>>, config: &Config) -> HashMap<String, Deployed> {
+    let find = |name: &Option<String>| name.as_deref().and_then(|it| plugins.get(it)).cloned();
+    let deployed = |policy: &Policy| Deployed {
+        classifier: find(&policy.classifier),
+        triager: find(&policy.triager),
+        quarantined: None,
+    };
+    let policies = config.policies.iter();
+    policies.map(|it| (it.name.clone(), deployed(it))).collect()
 }
 
 fn load_plugins(

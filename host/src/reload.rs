@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::watch::{Contents, Stamps, Watch};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ConfigFile, Reading};
+use crate::deployments::Deployments;
 use crate::integrations;
 use crate::live::{Live, Reload, ReloadOutcome, Setup, SetupError};
 use crate::registry::PluginProblems;
@@ -53,6 +54,8 @@ pub struct Reloader<'a> {
     pub store: Store,
     /// Loads plugins.
     pub sandbox: Sandbox,
+    /// Knows which of their versions are quarantined.
+    pub deployments: Deployments,
     /// The time.
     pub clock: Clock,
     /// What was configured at the start and stays.
@@ -216,11 +219,18 @@ impl Reloader<'_> {
         let _alone = self.live.change().await;
         let joined = integrations::join(&mut setup.config, &self.store, now).await;
         joined.map_err(|problem| vec![problem.to_string()])?;
+        let joined = self.deployments.join(&mut setup).await;
+        joined.map_err(|error| vec![error.to_string()])?;
         let changes = changes::between(&self.live.current(), &setup);
         if let Err(error) = integrations::remember_declared(&setup.config, &self.store, now).await {
             tracing::warn!(%error, "since when secrets of the file are live is not written down");
         }
         self.live.replace(setup, digest.unwrap_or_default(), now);
+        self.deployments.remember(&self.live.current(), now).await;
+        // Another version may do what a quarantined one could not.
+        if let Err(error) = self.deployments.wake_held_runs(&self.live, now).await {
+            tracing::warn!(%error, "runs of quarantined plugins look again later");
+        }
         Ok(Some(changes))
     }
 

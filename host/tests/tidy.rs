@@ -25,7 +25,8 @@ const DOORS: [(&str, &[&str]); 10] = [
 ];
 
 /// Module → modules that it must not name: an arrow that may not be drawn.
-const NEVER: [(&str, &[&str]); 17] = [
+const NEVER: [(&str, &[&str]); 18] = [
+    ("deployments", &["http", "worker", "actions"]),
     (
         "integrations",
         &["http", "sandbox", "worker", "actions", "egress"],

@@ -41,7 +41,9 @@ fn policy(name: &str, lines: &str) -> String {
 /// A configuration with these plugins from text beside the bundled desk.
 fn folder(plugins: &[(&str, String)], lines: &str) -> Folder {
     let folder = Folder::new("");
-    let mut sections = config::integrations() + &config::desk();
+    // Each is asked again and again here, whatever it does.
+    let mut sections = "[quarantine]\nstrikes = 1000000\n".to_owned();
+    sections += &(config::integrations() + &config::desk());
     for (name, wat) in plugins {
         sections += &config::plugin(name, &folder.guest(name, wat));
         sections += &policy(name, lines);

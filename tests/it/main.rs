@@ -29,6 +29,7 @@ mod load;
 mod neighbours;
 mod order;
 mod pipeline;
+mod quarantine;
 mod reload;
 mod repeats;
 mod secrets;

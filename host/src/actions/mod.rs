@@ -189,6 +189,7 @@ impl Actions {
             number: action.attempt,
             host_errors: 0,
             breaches: 0,
+            other_versions: 0,
             first_at: action.first_attempt_at,
             now: finished_at,
             jitter: rand::random(),

@@ -85,9 +85,9 @@ enum Command {
     Token(token::TokenCommand),
     /// Try on this machine whether thirty kinds of hostile plugins are contained.
     Selftest,
-    /// Build and inspect plugins.
+    /// Build and inspect plugins; see which versions run.
     #[command(subcommand)]
-    Plugin(plugin::PluginCommand),
+    Plugin(plugin::Commands),
     /// What this program starts to compile a plugin: a component on stdin, machine code on stdout.
     #[command(name = COMMAND, hide = true)]
     CompileComponent(child::Arguments),
@@ -183,7 +183,12 @@ fn run(
         Command::Ticket(command) => ticket::run(command, &context, &mut output),
         Command::Selftest => selftest::run(&context, &mut output),
         Command::Token(command) => token::run(command, &context, &mut output),
-        Command::Plugin(command) => Ok(plugin::run(command, cli.json, output.raw())?),
+        Command::Plugin(plugin::Commands::OnFiles(command)) => {
+            Ok(plugin::run(command, cli.json, output.raw())?)
+        }
+        Command::Plugin(plugin::Commands::OfServer(command)) => {
+            plugin::versions::run(command, &context, &mut output)
+        }
         Command::CompileComponent(arguments) => Ok(child::run(
             &arguments,
             &mut io::stdin().lock(),

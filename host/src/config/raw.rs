@@ -16,6 +16,7 @@ use super::problem::Problems;
 pub(super) struct RawConfig {
     pub server: RawServer,
     pub retention: RawRetention,
+    pub quarantine: RawQuarantine,
     pub egress: RawEgress,
     pub tenants: BTreeMap<String, RawTenant>,
     pub sources: BTreeMap<String, RawSource>,
@@ -49,6 +50,14 @@ pub(super) struct RawTls {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRetention {
     pub events: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawQuarantine {
+    pub strikes: Option<i64>,
+    pub within: Option<String>,
+    pub share_percent: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -212,6 +221,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     let config = RawConfig {
         server: single(&mut file, "server", problems),
         retention: single(&mut file, "retention", problems),
+        quarantine: single(&mut file, "quarantine", problems),
         egress: single(&mut file, "egress", problems),
         tenants: named(&mut file, "tenants", problems),
         sources: named(&mut file, "sources", problems),
@@ -223,7 +233,7 @@ pub(super) fn read(mut file: Table, problems: &mut Problems) -> RawConfig {
     for unknown in file.keys() {
         problems.add(
             unknown,
-            "unknown section: expected [server], [retention], [egress], [tenants.NAME], [sources.NAME], [[integration]], \
+            "unknown section: expected [server], [retention], [quarantine], [egress], [tenants.NAME], [sources.NAME], [[integration]], \
              [plugins.NAME], [destinations.NAME] or [[policy]]",
         );
     }

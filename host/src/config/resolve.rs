@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::problem::Problems;
-use super::raw::{RawConfig, RawIntegration, RawPlugin, RawRetention};
+use super::raw::{RawConfig, RawIntegration, RawPlugin, RawQuarantine, RawRetention};
 use super::{Config, destinations, policies, secrets, server, sources, tenants, values};
 use crate::content::INFLATED_BYTES_CEILING;
 use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::rate::{Rate, RateLimit};
 use crate::model::source::Source;
+use crate::model::strike::StrikeLimits;
 
 /// Whose integrations and policies those without a `tenant` are.
 const TENANT: &str = "default";
@@ -23,6 +24,10 @@ const TENANT: &str = "default";
 const KEEP_EVENTS_MS: i64 = 30 * 86_400_000;
 /// The longest that an event can be kept, in milliseconds: ten years.
 const KEEP_EVENTS_MS_CEILING: i64 = 3_650 * 86_400_000;
+/// The most strikes that can be asked for: as good as none.
+const STRIKES_MOST: u32 = 1_000_000;
+/// The longest time over which strikes are counted, in milliseconds: a week.
+const STRIKES_WITHIN_MS_CEILING: i64 = 7 * 86_400_000;
 /// The largest body of a delivery in bytes, where an integration does not say.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest `body_limit` in bytes: GitHub sends up to 25 MB, nobody more.
@@ -75,6 +80,7 @@ pub(super) fn resolve(
 ) -> Option<Config> {
     let server = server::resolve(raw.server, around, problems);
     let keep_events_ms = keep_events_ms(&raw.retention, problems);
+    let strikes = strikes(raw.quarantine, problems);
     let egress_allow = networks("egress.allow", raw.egress.allow, problems);
     let tenants = tenants::resolve(raw.tenants, problems);
     let mut source_names: BTreeSet<String> = raw.sources.keys().cloned().collect();
@@ -104,6 +110,7 @@ pub(super) fn resolve(
         trusted_proxies: server.trusted_proxies,
         master_key: server.master_key,
         compile_seconds: server.compile_seconds,
+        strikes,
         egress_allow,
         tenants,
         sources,
@@ -127,6 +134,32 @@ fn keep_events_ms(raw: &RawRetention, problems: &mut Problems) -> Option<i64> {
         Some(text) => problems.take(
             "retention.events",
             values::duration_ms(text, KEEP_EVENTS_MS_CEILING),
+        ),
+    }
+}
+
+fn strikes(raw: RawQuarantine, problems: &mut Problems) -> StrikeLimits {
+    let default = StrikeLimits::default();
+    let at = |name: &str| format!("quarantine.{name}");
+    let window_ms = raw.within.and_then(|text| {
+        let window_ms = values::duration_ms(&text, STRIKES_WITHIN_MS_CEILING);
+        problems.take(at("within"), window_ms)
+    });
+    StrikeLimits {
+        events: values::bounded(
+            problems,
+            &at("strikes"),
+            raw.strikes,
+            2..=STRIKES_MOST,
+            default.events,
+        ),
+        window_ms: window_ms.unwrap_or(default.window_ms),
+        share_percent: values::bounded(
+            problems,
+            &at("share_percent"),
+            raw.share_percent,
+            1..=100,
+            default.share_percent,
         ),
     }
 }

@@ -13,6 +13,7 @@ use crate::model::decision::Priority;
 use crate::model::policy::{Limits, OnFailure, RetryPolicy};
 use crate::model::rate::RateLimit;
 use crate::model::source::Source;
+use crate::model::strike::StrikeLimits;
 use crate::model::tenant::TenantLimits;
 
 const WHSEC: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -134,6 +135,7 @@ fn the_templates_examples_load_and_name_the_defaults() {
     };
     assert_eq!((config.tenants.len(), config.tenant("acme")), (1, acme));
     assert_eq!(config.tenant("another"), TenantLimits::default());
+    assert_eq!(config.strikes, StrikeLimits::default());
     let policy = config.policy("incidents").unwrap();
     assert_eq!(policy.limits, Limits::default());
     assert_eq!(policy.retry, RetryPolicy::default());

@@ -15,6 +15,7 @@ mod ingest;
 mod integrations;
 mod login;
 mod pages;
+mod plugins;
 mod rate;
 mod remote;
 
@@ -110,6 +111,8 @@ pub fn router(state: HttpState) -> Router {
             "/v1/integrations/{id}/secrets/{secret_id}",
             delete(integrations::retire_secret),
         )
+        .route("/v1/plugins", get(plugins::list))
+        .route("/v1/plugins/{name}/release", post(plugins::release))
         .route("/v1/login-links", post(api::create_login_link))
         .route("/", get(pages::list_events))
         .route("/events/{id}", get(pages::show_event))

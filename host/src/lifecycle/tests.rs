@@ -16,6 +16,7 @@ fn attempt(number: u32, breaches: u32) -> Attempt {
         number,
         host_errors: 0,
         breaches,
+        other_versions: 0,
         first_at: 0,
         now: 10_000,
         jitter: 0.5,
@@ -142,6 +143,50 @@ fn the_default_route_is_taken_at_the_second_breach_or_where_no_attempt_is_left()
 }
 
 #[test]
+fn an_event_that_broke_several_versions_is_to_blame_and_not_tried_again() {
+    let poison = Attempt {
+        other_versions: 1,
+        ..attempt(1, 0)
+    };
+    let dead = |why: &str| Transition::Dead {
+        reason: format!("plugin `p` (version d1): trap: unreachable; {why}"),
+        breach: true,
+    };
+    let several = dead("the event broke several versions of the plugin");
+    check(&trap(), poison, OnFailure::Retry, &several);
+    let given_up = dead("on_failure is dead-letter");
+    check(&trap(), poison, OnFailure::DeadLetter, &given_up);
+    let routed = Transition::Route {
+        reason: "plugin `p` (version d1): trap: unreachable; on_failure is default-route"
+            .to_owned(),
+        breach: true,
+    };
+    check(&trap(), poison, route(), &routed);
+}
+
+fn quarantined() -> Outcome {
+    Outcome::Quarantined {
+        plugin: "p".to_owned(),
+        digest: "d".to_owned(),
+        reason: "r".to_owned(),
+    }
+}
+
+#[test]
+fn a_run_whose_plugin_is_quarantined_ends_by_on_failure_at_once() {
+    let dead = Transition::Dead {
+        reason: "plugin p, version d, is quarantined: r; on_failure is dead-letter".to_owned(),
+        breach: false,
+    };
+    check(&quarantined(), attempt(1, 0), OnFailure::DeadLetter, &dead);
+    let routed = Transition::Route {
+        reason: "plugin p, version d, is quarantined: r; on_failure is default-route".to_owned(),
+        breach: false,
+    };
+    check(&quarantined(), attempt(1, 0), route(), &routed);
+}
+
+#[test]
 fn what_a_plugin_refuses_is_not_routed() {
     let outcome = Outcome::Refused(Refusal::Other("no".to_owned()));
     let expected = Transition::Dead {
@@ -210,7 +255,7 @@ proptest! {
         on_failure in prop::sample::select(vec![OnFailure::Retry, OnFailure::DeadLetter, route()]),
     ) {
         let now = first_at + elapsed;
-        let attempt = Attempt { number, host_errors: 0, breaches, first_at, now, jitter };
+        let attempt = Attempt { number, host_errors: 0, breaches, other_versions: 0, first_at, now, jitter };
         match after_attempt(&RETRY, &on_failure, attempt, &trap()) {
             Transition::RetryAt { at, breach, host_error } => {
                 prop_assert!(number < RETRY.attempts_max);
@@ -224,6 +269,24 @@ proptest! {
                 prop_assert!(breach && matches!(on_failure, OnFailure::DefaultRoute(_)));
             }
             Transition::Complete(_) => prop_assert!(false, "a trap completes nothing"),
+        }
+    }
+
+    #[test]
+    fn a_run_whose_plugin_is_quarantined_waits_until_its_time_is_over(
+        elapsed in 0_i64..1_000_000,
+        elapsed_ms_max in 1_i64..1_000_000,
+        jitter in 0.0_f64..1.0,
+    ) {
+        let retry = RetryPolicy { elapsed_ms_max, ..RETRY };
+        let attempt = Attempt { now: elapsed, jitter, ..attempt(100, 0) };
+        match after_attempt(&retry, &OnFailure::Retry, attempt, &quarantined()) {
+            Transition::RetryAt { at, breach, host_error } => {
+                prop_assert!(elapsed < at && at <= elapsed_ms_max);
+                prop_assert!(host_error && !breach, "it uses no attempt");
+            }
+            Transition::Dead { breach, .. } => prop_assert!(elapsed_ms_max <= elapsed && !breach),
+            other => prop_assert!(false, "{other:?}"),
         }
     }
 

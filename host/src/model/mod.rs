@@ -18,6 +18,7 @@ pub mod rate;
 pub mod run;
 pub mod secret;
 pub mod source;
+pub mod strike;
 pub mod tenant;
 pub mod time;
 pub mod trigger;

@@ -13,6 +13,15 @@ pub enum Outcome {
     Broken(Broken),
     /// The host could not run the plugin. Not the plugin's fault.
     HostError(String),
+    /// The version of the plugin is quarantined; it was not asked.
+    Quarantined {
+        /// The plugin's name.
+        plugin: String,
+        /// The version.
+        digest: String,
+        /// Why it is quarantined.
+        reason: String,
+    },
     /// The policy was taken out of the configuration after the run was queued.
     Unconfigured {
         /// Its name.
@@ -212,6 +221,7 @@ impl Outcome {
             Self::Refused(Refusal::Other(_)) => "failed",
             Self::Broken(broken) => broken.breach.class(),
             Self::HostError(_) => "host_error",
+            Self::Quarantined { .. } => "quarantined",
             Self::Unconfigured { .. } => "unconfigured",
         }
     }
@@ -223,6 +233,13 @@ impl Outcome {
             Self::Refused(refusal) => Some(refusal.to_string()),
             Self::Broken(broken) => Some(broken.to_string()),
             Self::HostError(text) => Some(text.clone()),
+            Self::Quarantined {
+                plugin,
+                digest,
+                reason,
+            } => Some(format!(
+                "plugin {plugin}, version {digest}, is quarantined: {reason}"
+            )),
             Self::Unconfigured { policy } => {
                 Some(format!("policy `{policy}` is not configured any more"))
             }

@@ -20,13 +20,14 @@ SELECT EXISTS (SELECT 1 FROM run
                        OR EXISTS (SELECT 1 FROM action WHERE run_seq = run.seq AND state = 'pending')))";
 
 /// What belongs to an event, the leaves first.
-const DELETE: [&str; 9] = [
+const DELETE: [&str; 10] = [
     "DELETE FROM ticket WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
     "DELETE FROM receipt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
     "DELETE FROM action_attempt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
     "DELETE FROM action WHERE run_seq IN (SELECT seq FROM run WHERE event_seq = :event_seq)",
     "DELETE FROM attempt WHERE run_seq IN (SELECT seq FROM run WHERE event_seq = :event_seq)",
     "DELETE FROM run WHERE event_seq = :event_seq",
+    "DELETE FROM strike WHERE event_seq = :event_seq",
     "DELETE FROM event_name WHERE event_seq = :event_seq",
     "DELETE FROM event_content WHERE event_seq = :event_seq",
     "DELETE FROM event WHERE seq = :event_seq",

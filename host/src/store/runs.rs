@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::lengths::Lengths;
+use super::strikes::{self, Conduct};
 use super::{Store, StoreError, content, order, row};
 use crate::lifecycle::Transition;
 use crate::model::action::NewAction;
@@ -13,6 +14,7 @@ use crate::model::id::RunId;
 use crate::model::outcome::Outcome;
 use crate::model::queue::{Lane, QueuedLane, Share};
 use crate::model::run::{ClaimedEvent, ClaimedRun, Completion, Evaluation};
+use crate::model::strike::StrikeRecord;
 use crate::model::time::TimestampMs;
 
 // One step from lane to lane, however many runs are queued in each.
@@ -92,6 +94,8 @@ RETURNING tenant";
 pub struct FinishedAttempt {
     /// The run's row.
     pub run_seq: i64,
+    /// The event's row.
+    pub event_seq: i64,
     /// The run's tenant.
     pub tenant: String,
     /// Whether others wait for their turn behind it.
@@ -110,6 +114,8 @@ pub struct FinishedAttempt {
     pub routed: Option<Decision>,
     /// The decision's actions.
     pub actions: Vec<NewAction>,
+    /// What it says of the plugins' versions.
+    pub conduct: Conduct,
 }
 
 impl Store {
@@ -150,8 +156,12 @@ impl Store {
 
     /// Writes an attempt with its decision, actions and next state, in one transaction.
     ///
-    /// An attempt whose claim was lost meanwhile changes nothing.
-    pub async fn finish_attempt(&self, finished: Arc<FinishedAttempt>) -> Result<(), StoreError> {
+    /// An attempt whose claim was lost meanwhile changes nothing. Gives what is counted of the
+    /// plugin that broke a rule, if one did.
+    pub async fn finish_attempt(
+        &self,
+        finished: Arc<FinishedAttempt>,
+    ) -> Result<Option<StrikeRecord>, StoreError> {
         let lengths = self.memory()?.lengths;
         self.write(move |tx| finish_attempt(tx, &lengths, &finished))
             .await
@@ -283,13 +293,13 @@ fn finish_attempt(
     tx: &Connection,
     lengths: &Lengths,
     finished: &FinishedAttempt,
-) -> Result<(), StoreError> {
+) -> Result<Option<StrikeRecord>, StoreError> {
     if !move_run(tx, finished)? {
         tracing::warn!(
             run.seq = finished.run_seq,
             "an attempt ended after its lease; it changes nothing"
         );
-        return Ok(());
+        return Ok(None);
     }
     let evaluation = &finished.evaluation;
     tx.prepare_cached(INSERT_ATTEMPT)?.execute(named_params! {
@@ -322,7 +332,14 @@ fn finish_attempt(
     } else if finished.in_order {
         order::let_next(tx, finished.run_seq)?;
     }
-    Ok(())
+    strikes::record(
+        tx,
+        &finished.tenant,
+        finished.event_seq,
+        &finished.conduct,
+        &evaluation.outcome,
+        finished.finished_at,
+    )
 }
 
 const UNDECIDED: StoreError = StoreError::Malformed("attempt: completed without a decision");

@@ -41,6 +41,17 @@ pub(super) async fn evaluate(
             actions: Vec::new(),
         };
     };
+    if let Some(quarantined) = deployed.quarantined.clone() {
+        let outcome = Outcome::Quarantined {
+            plugin: quarantined.plugin,
+            digest: quarantined.digest,
+            reason: quarantined.reason,
+        };
+        return Decided {
+            evaluation: nothing_done(outcome),
+            actions: Vec::new(),
+        };
+    }
     let event = &run.event;
     let told = content::for_plugin(&event.headers, &event.body, &event.event_type);
     let inflated = told.map(|told| run.clone().with_content(told));

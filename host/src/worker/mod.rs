@@ -23,10 +23,13 @@ use self::load::Took;
 use crate::clock::Clock;
 use crate::fail_point::{self, Point};
 use crate::fairness::{Notices, Plan};
+use crate::lifecycle::strikes;
 use crate::live::{Live, Setup};
+use crate::model::outcome::Outcome;
 use crate::model::policy::WALL_MS_MAX;
 use crate::model::queue::{Lane, Share};
 use crate::model::run::ClaimedRun;
+use crate::model::strike::{PluginVersion, StrikeRecord};
 use crate::sandbox::Sandbox;
 use crate::store::Store;
 use crate::store::runs::FinishedAttempt;
@@ -65,20 +68,29 @@ struct Shared {
     sandbox: Sandbox,
     guests: Handle,
     clock: Clock,
-    runs_wake: Arc<Notify>,
-    actions_wake: Arc<Notify>,
+    wakes: Wakes,
+}
+
+/// Wake-ups that may be lost. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Wakes {
+    /// For the worker: a run is queued.
+    pub runs: Arc<Notify>,
+    /// For `actions`: an action is pending.
+    pub actions: Arc<Notify>,
+    /// For `deployments`: a version was quarantined.
+    pub plugins: Arc<Notify>,
 }
 
 impl Worker {
-    /// A worker that runs plugins on `guests`, is woken by `runs_wake` and wakes `actions_wake`.
+    /// A worker that runs plugins on `guests`.
     pub fn new(
         live: Arc<Live>,
         store: Store,
         sandbox: Sandbox,
         guests: Handle,
         clock: Clock,
-        runs_wake: Arc<Notify>,
-        actions_wake: Arc<Notify>,
+        wakes: Wakes,
     ) -> Self {
         Self(Arc::new(Shared {
             live,
@@ -86,8 +98,7 @@ impl Worker {
             sandbox,
             guests,
             clock,
-            runs_wake,
-            actions_wake,
+            wakes,
         }))
     }
 
@@ -103,7 +114,7 @@ impl Worker {
                 self.rescue().await;
             }
             // Register for wake-ups before looking, so that none is missed.
-            let mut woken = std::pin::pin!(self.0.runs_wake.notified());
+            let mut woken = std::pin::pin!(self.0.wakes.runs.notified());
             woken.as_mut().enable();
             let setup = self.0.live.current();
             attempts.reap(&setup);
@@ -219,9 +230,18 @@ impl Worker {
         };
         fail_point::reach(Point::RunEvaluated);
         let finished_at = self.0.clock.now();
-        let settled = settle::settle(&setup, &run, decided, finished_at, rand::random());
-        self.commit(FinishedAttempt {
+        let conduct = settle::conduct(&setup, &run, &decided.evaluation);
+        let other_versions = match (&decided.evaluation.outcome, conduct.asked.last()) {
+            (Outcome::Broken(_), Some(version)) => self.other_versions(&run, version).await,
+            _ => 0,
+        };
+        let jitter = rand::random();
+        let settled = settle::settle(&setup, &run, decided, other_versions, finished_at, jitter);
+        let last_asked = conduct.asked.last().cloned();
+        let tenant = run.event.tenant.clone();
+        let finished = FinishedAttempt {
             run_seq: run.seq,
+            event_seq: run.event.seq,
             tenant: run.event.tenant,
             in_order: run.ordering_key.is_some(),
             attempt: run.attempt,
@@ -231,30 +251,78 @@ impl Worker {
             transition: settled.transition,
             routed: settled.routed,
             actions: settled.actions,
-        })
-        .await;
+            conduct,
+        };
+        if let Some((record, version)) = self.commit(finished).await.zip(last_asked)
+            && let Some(reason) = strikes::quarantine(&setup.config.strikes, record)
+        {
+            self.quarantine(tenant, version, reason).await;
+        }
         took
     }
 
-    async fn commit(&self, finished: FinishedAttempt) {
+    /// How many other versions of a plugin broke a rule on a run's event.
+    async fn other_versions(&self, run: &ClaimedRun, version: &PluginVersion) -> u32 {
+        let (tenant, event_seq) = (run.event.tenant.clone(), run.event.seq);
+        let store = &self.0.store;
+        let found = store.other_versions_broken(tenant, event_seq, version.clone());
+        found.await.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "cannot look for other versions that an event broke");
+            0
+        })
+    }
+
+    /// Takes a version out of use. What cannot be written now is found again at its next strike.
+    async fn quarantine(&self, tenant: String, version: PluginVersion, reason: String) {
+        let PluginVersion { plugin, digest } = version.clone();
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        match store
+            .quarantine(tenant.clone(), version, reason.clone(), now)
+            .await
+        {
+            Ok(true) => {
+                tracing::warn!(
+                    tenant,
+                    plugin,
+                    digest,
+                    reason,
+                    "a version of a plugin is quarantined"
+                );
+                self.0.wakes.plugins.notify_one();
+            }
+            Ok(false) => (),
+            Err(error) => {
+                tracing::error!(plugin, digest, error = %error, "cannot quarantine a version of a plugin");
+            }
+        }
+    }
+
+    /// Gives what is counted of the plugin that broke a rule, if one did.
+    async fn commit(&self, finished: FinishedAttempt) -> Option<StrikeRecord> {
         let has_actions = !finished.actions.is_empty();
         let in_order = finished.in_order;
         let run_seq = finished.run_seq;
         let finished = Arc::new(finished);
         let began = Instant::now();
-        while let Err(error) = self.0.store.finish_attempt(finished.clone()).await {
-            tracing::error!(run.seq = run_seq, error = %error, "cannot write the result of an attempt");
+        let record = loop {
+            match self.0.store.finish_attempt(finished.clone()).await {
+                Ok(record) => break record,
+                Err(error) => {
+                    tracing::error!(run.seq = run_seq, error = %error, "cannot write the result of an attempt");
+                }
+            }
             if Duration::from_millis(COMMIT_FOR_MS) < began.elapsed() {
-                return;
+                return None;
             }
             sleep(Duration::from_millis(COMMIT_RETRY_MS)).await;
-        }
+        };
         fail_point::reach(Point::RunFinished);
         if has_actions {
-            self.0.actions_wake.notify_one();
+            self.0.wakes.actions.notify_one();
         }
         if in_order {
-            self.0.runs_wake.notify_one();
+            self.0.wakes.runs.notify_one();
         }
+        record
     }
 }

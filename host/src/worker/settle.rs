@@ -8,7 +8,9 @@ use crate::model::action::NewAction;
 use crate::model::decision::Decision;
 use crate::model::policy::{OnFailure, RetryPolicy};
 use crate::model::run::{ClaimedRun, Evaluation};
+use crate::model::strike::PluginVersion;
 use crate::model::time::TimestampMs;
+use crate::store::strikes::Conduct;
 
 /// What is written of an attempt.
 pub(super) struct Settled {
@@ -18,11 +20,42 @@ pub(super) struct Settled {
     pub(super) actions: Vec<NewAction>,
 }
 
-/// What becomes of a run. `jitter` is a random number in `0.0..1.0`.
+/// What an attempt says of the versions that were asked in it.
+pub(super) fn conduct(setup: &Setup, run: &ClaimedRun, evaluation: &Evaluation) -> Conduct {
+    let policy = setup.config.policy(&run.policy);
+    let asked = |plugin: Option<&String>, digest: &Option<String>| {
+        let (plugin, digest) = plugin.zip(digest.as_ref())?;
+        Some(PluginVersion {
+            plugin: plugin.clone(),
+            digest: digest.clone(),
+        })
+    };
+    let roles = [
+        asked(
+            policy.and_then(|it| it.classifier.as_ref()),
+            &evaluation.classifier_digest,
+        ),
+        asked(
+            policy.and_then(|it| it.triager.as_ref()),
+            &evaluation.triager_digest,
+        ),
+    ];
+    let mut asked: Vec<PluginVersion> = roles.into_iter().flatten().collect();
+    asked.dedup();
+    Conduct {
+        asked,
+        is_first: run.attempt.saturating_sub(run.host_errors) <= 1,
+        broke_before: 0 < run.breaches,
+        window_ms: setup.config.strikes.window_ms,
+    }
+}
+
+/// What becomes of a run. `other_versions` of the plugin broke a rule on its event, `jitter` is a random number in `0.0..1.0`.
 pub(super) fn settle(
     setup: &Setup,
     run: &ClaimedRun,
     decided: Decided,
+    other_versions: u32,
     now: TimestampMs,
     jitter: f64,
 ) -> Settled {
@@ -33,6 +66,7 @@ pub(super) fn settle(
         number: run.attempt.saturating_sub(run.host_errors),
         host_errors: run.host_errors,
         breaches: run.breaches,
+        other_versions,
         first_at: run.first_attempt_at,
         now,
         jitter,

@@ -1,7 +1,6 @@
-//! `triage plugin build` and `triage plugin inspect`.
+//! `triage plugin`: build and inspect components; `versions` looks at those of a server.
 //!
-//! Called by the command line and, for its parts, by `cargo xtask`. It speaks to
-//! no running host; pushing and activating versions is done elsewhere.
+//! Called by the command line and, for its parts, by `cargo xtask`.
 
 pub mod build;
 mod core_module;
@@ -13,6 +12,7 @@ mod sysroot;
 #[cfg(test)]
 mod tests;
 pub mod toolchain;
+pub(super) mod versions;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -23,6 +23,15 @@ use inspect::Inspection;
 use serde::Serialize;
 
 use crate::sandbox;
+
+/// Everything below `triage plugin`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Commands {
+    #[command(flatten)]
+    OnFiles(PluginCommand),
+    #[command(flatten)]
+    OfServer(versions::VersionCommand),
+}
 
 /// What can be done with a plugin on the author's own machine.
 #[derive(Debug, clap::Subcommand)]

@@ -147,6 +147,8 @@ async fn attempt(
         .remove(0);
     let finished = FinishedAttempt {
         run_seq: claimed.seq,
+        event_seq: claimed.event.seq,
+        conduct: crate::store::strikes::Conduct::default(),
         tenant: claimed.event.tenant,
         in_order: false,
         attempt: claimed.attempt,

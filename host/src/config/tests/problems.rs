@@ -23,7 +23,7 @@ fn all_problems_are_found_at_once() {
     server.database: invalid type: integer `5`, expected a string
     server.lissten: unknown field `lissten`, expected one of `listen`, `public_url`, `database`, `trusted_proxies`, `master_key`, `compile_seconds`, `tls`
     policy.incidents.trigger: unknown field `trigger`, expected one of `name`, `tenant`, `triggers`, `classifier`, `triager`, `ordering_key`, `late`, `stale`, `on_failure`, `default_route`, `attempts_max`, `retry_for`, `settings`, `grants`, `limits`
-    servre: unknown section: expected [server], [retention], [egress], [tenants.NAME], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
+    servre: unknown section: expected [server], [retention], [quarantine], [egress], [tenants.NAME], [sources.NAME], [[integration]], [plugins.NAME], [destinations.NAME] or [[policy]]
     server.listen: `localhost:8080` is not an address and a port, as `127.0.0.1:8080`
     integration[0].id: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
     integration[0].source: missing: as `github`, or one that is declared as [sources.NAME]
@@ -292,6 +292,15 @@ fn default_routes_are_checked() {
     policy.incidents.default_route.category: `a b` is not a name: 1 to 64 letters, digits, `-` and `_`
     ");
     assert_snapshot!(problems(&policy("on_failure = \"default-route\"\ndefault_route = {}")), @"policy.incidents.default_route.destination: missing: one of the policy's `grants.destinations`, as `desk`");
+}
+
+#[test]
+fn the_limits_of_strikes_are_checked() {
+    assert_snapshot!(problems("[quarantine]\nstrikes = 1\nwithin = \"31d\"\nshare_percent = 0"), @"
+    quarantine.within: `31d` is not within 1ms and 7d
+    quarantine.strikes: 1 is not within 2 and 1000000
+    quarantine.share_percent: 0 is not within 1 and 100
+    ");
 }
 
 #[test]

@@ -33,6 +33,7 @@ use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::policy::Policy;
 use crate::model::secret::{MasterKey, Secret};
 use crate::model::source::Source;
+use crate::model::strike::StrikeLimits;
 use crate::model::time::TimestampMs;
 use crate::registry::Registry;
 use crate::sources::{self, Outgoing, samples};
@@ -262,6 +263,7 @@ fn config(database: std::path::PathBuf) -> Config {
         .into_iter()
         .chain([integration("globex", Source::Github)]);
     Config {
+        strikes: StrikeLimits::default(),
         listen: "127.0.0.1:8080".parse().unwrap(),
         public_url: "https://hooks.example.com".parse().unwrap(),
         database,

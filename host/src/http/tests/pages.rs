@@ -18,6 +18,7 @@ use crate::model::source::Source;
 use crate::store::access::Role;
 use crate::store::actions::FinishedAction;
 use crate::store::runs::FinishedAttempt;
+use crate::store::strikes::Conduct;
 
 const HOSTILE: &str = r#"<script>alert("x")</script>'"><img src=x onerror=alert(1)>"#;
 
@@ -70,6 +71,8 @@ async fn work_off(host: &TestHost) {
             });
         let finished = FinishedAttempt {
             run_seq: run.seq,
+            event_seq: run.event.seq,
+            conduct: Conduct::default(),
             tenant: run.event.tenant.clone(),
             in_order: false,
             attempt: run.attempt,

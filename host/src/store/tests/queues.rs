@@ -49,6 +49,8 @@ fn finished(
 ) -> FinishedAttempt {
     FinishedAttempt {
         run_seq: run.seq,
+        event_seq: run.event.seq,
+        conduct: crate::store::strikes::Conduct::default(),
         tenant: run.event.tenant.clone(),
         in_order: run.ordering_key.is_some(),
         attempt: run.attempt,
