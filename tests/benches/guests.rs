@@ -144,7 +144,8 @@ fn cold(
 /// What versions of a plugin take that are all loaded and were all used.
 fn versions(sandbox: &Sandbox, judge: &Judge, count: u32, report: &mut Report) -> Result<()> {
     let component = fs::read(binary::component("incident-desk"))?;
-    judge.judge(&sandbox.load(&component, COMPILE_SECONDS)?)?;
+    let first = sandbox.load(&component, COMPILE_SECONDS)?;
+    judge.judge(&first)?;
     let before = resident_mib(std::process::id())?;
     let mut loaded = Vec::new();
     for number in 0..count {
