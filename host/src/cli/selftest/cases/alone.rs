@@ -81,7 +81,7 @@ pub(super) const CASES_OF_SPACE: [Case; 5] = [
     Case {
         number: 6,
         name: "huge first memory, 64-bit memory",
-        held_by: "a first memory that no slot has room for is refused at loading; the others meet `memory_mb`",
+        held_by: "64-bit memory, and a first one that no slot has room for, are refused at loading; the others meet `memory_mb`",
         probes: &[
             run("memory-100-mib", with_pages("1600", "", ""), "memory_limit"),
             refused("memory-2-gib", Made::Pages("32768"), "memory"),
