@@ -135,15 +135,29 @@ CREATE TABLE attempt (
     CHECK ((class = 'decided') = (error IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Versions of plugins that were active, by the SHA-256 of their components in hexadecimal.
+-- Versions of plugins that were pushed or active, by the SHA-256 of their components in hexadecimal.
 CREATE TABLE plugin_version (
     plugin          TEXT    NOT NULL,
     digest          TEXT    NOT NULL CHECK (length(digest) = 64),
-    first_active_at INTEGER NOT NULL,
-    activated_at    INTEGER NOT NULL,
-    -- NULL while it is the plugin's version.
+    -- NULL where it only came from the plugin's file.
+    pushed_at       INTEGER,
+    -- NULL where it was never active.
+    first_active_at INTEGER,
+    activated_at    INTEGER,
+    -- NULL while it is the plugin's version, and where it was never active.
     retired_at      INTEGER,
-    PRIMARY KEY (plugin, digest)
+    PRIMARY KEY (plugin, digest),
+    CHECK ((first_active_at IS NULL) = (activated_at IS NULL)),
+    CHECK (activated_at IS NOT NULL OR (pushed_at IS NOT NULL AND retired_at IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Versions that were activated in the place of the one in the plugin's file.
+CREATE TABLE plugin_choice (
+    plugin TEXT NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL,
+    -- The version that the file had then; another one there ends the choice. NULL until a server saw it.
+    beside TEXT,
+    FOREIGN KEY (plugin, digest) REFERENCES plugin_version (plugin, digest)
 ) STRICT, WITHOUT ROWID;
 
 -- Events on which a version broke a rule.

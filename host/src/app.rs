@@ -16,14 +16,13 @@ use tokio::time::sleep;
 use crate::actions::Actions;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
-use crate::deployments::Deployments;
+use crate::deployments::{Deployments, Problem};
 use crate::http::{self, HttpState};
 use crate::integrations;
-use crate::live::{Live, Setup};
+use crate::live::{Live, Setup, SetupError};
 use crate::reload::{Fixed, Known, Reloader};
 use crate::retention;
 use crate::runtimes::Runtimes;
-use crate::sandbox::{self, ArtefactKey, Artefacts, Compiler, Sandbox};
 use crate::store::Store;
 use crate::worker::{Wakes, Worker};
 
@@ -52,8 +51,8 @@ pub fn run(
     let runtimes = Runtimes::start()?;
     let (http, work) = (&runtimes.http, &runtimes.work);
     let key = http.block_on(store.artefact_key())?;
-    let sandbox = sandbox(&config, &key)?;
-    let mut setup = Setup::load(config, &sandbox, None)?;
+    let deployments = Deployments::new(&config, store.clone(), &key)?;
+    let mut setup = Setup::load(config, &deployments.sandbox, None)?;
 
     let listener = http
         .block_on(TcpListener::bind(setup.config.listen))
@@ -61,7 +60,6 @@ pub fn run(
     let address = listener.local_addr()?;
     setup.config.listens_on(address);
     let scheme = setup.config.scheme();
-    let deployments = Deployments::new(&store, &sandbox, &setup.config.database);
     let joined = http.block_on(join_store(&mut setup, &deployments, &clock))?;
     let live = Arc::new(Live::new(setup, known.digest.clone(), clock.now()));
     http.block_on(resume(&store, &clock))?;
@@ -73,13 +71,13 @@ pub fn run(
         clock: clock.clone(),
         runs_wake: loops.runs_wake.clone(),
         rates: Arc::default(),
+        deployments: deployments.clone(),
     };
     let http_live = live.clone();
     let reloader = Reloader {
         file,
         live,
         store: store.clone(),
-        sandbox,
         deployments,
         clock,
         fixed,
@@ -111,13 +109,6 @@ pub fn run(
     Ok(())
 }
 
-/// A sandbox that compiles with this program and keeps the result beside the database.
-fn sandbox(config: &Config, key: &[u8; 32]) -> Result<Sandbox, sandbox::SetupError> {
-    let folder = Artefacts::beside(&config.database);
-    let artefacts = Artefacts::new(folder, ArtefactKey::new(key));
-    Sandbox::new(Compiler::own(), Some(artefacts))
-}
-
 /// How far the store had got when it was joined with the file.
 #[derive(Clone, Copy)]
 struct Joined {
@@ -130,11 +121,15 @@ async fn join_store(
     setup: &mut Setup,
     deployments: &Deployments,
     clock: &Clock,
-) -> Result<Joined, integrations::Problem> {
+) -> anyhow::Result<Joined> {
     let (store, now) = (&deployments.store, clock.now());
     let integrations = integrations::join(&mut setup.config, store, now).await?;
     integrations::remember_declared(&setup.config, store, now).await?;
-    let plugins = deployments.join(setup).await?;
+    let plugins = match deployments.join(setup).await {
+        // As it is said of the plugins in the files.
+        Err(Problem::Plugins(problems)) => return Err(SetupError::Plugins(problems).into()),
+        joined => joined?,
+    };
     deployments.remember(setup, now).await;
     Ok(Joined {
         integrations,

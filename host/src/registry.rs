@@ -37,8 +37,10 @@ pub struct Quarantined {
 /// The loaded plugins.
 #[derive(Clone, Default)]
 pub struct Registry {
-    // By name, those of no policy included.
+    // What the files have, by name, those of no policy included.
     plugins: BTreeMap<String, Arc<Plugin>>,
+    // By name: what was activated in their place.
+    chosen: BTreeMap<String, Arc<Plugin>>,
     // By policy.
     deployed: HashMap<String, Deployed>,
 }
@@ -69,43 +71,14 @@ impl Registry {
     ) -> Result<Self, PluginProblems> {
         let mut problems = Vec::new();
         let plugins = load_plugins(sandbox, config, previous, &mut problems);
-        let registry = Self {
-            deployed: deploy(&plugins, config),
-            plugins,
-        };
-        for policy in &config.policies {
-            let Some(Deployed {
-                classifier,
-                triager,
-                ..
-            }) = registry.deployed(&policy.name)
-            else {
-                continue;
-            };
-            let roles = [
-                (
-                    "classifier",
-                    &policy.classifier,
-                    classifier.as_ref().is_some_and(|it| !it.can_classify()),
-                ),
-                (
-                    "triager",
-                    &policy.triager,
-                    triager.as_ref().is_some_and(|it| !it.can_triage()),
-                ),
-            ];
-            for (role, plugin, lacks_export) in roles {
-                if lacks_export {
-                    problems.push(format!(
-                        "policy.{}.{role}: plugin `{}` does not export triage:policy/{role}@0.1.0",
-                        policy.name,
-                        plugin.as_deref().unwrap_or_default(),
-                    ));
-                }
-            }
-        }
+        problems.extend(misfits(config, |name| plugins.get(name).map(Arc::as_ref)));
         if problems.is_empty() {
-            Ok(registry)
+            Ok(Self {
+                deployed: deploy(config, |name| plugins.get(name)),
+                plugins,
+                // They need not be loaded again where they still hold.
+                chosen: previous.map(|it| it.chosen.clone()).unwrap_or_default(),
+            })
         } else {
             Err(PluginProblems(problems))
         }
@@ -116,8 +89,14 @@ impl Registry {
         self.deployed.get(policy)
     }
 
-    /// The configured version of a plugin.
+    /// The version of a plugin: the one in its file, or what was activated in its place.
     pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        let in_file = self.plugins.get(name)?;
+        Some(self.chosen.get(name).unwrap_or(in_file))
+    }
+
+    /// The version in a plugin's file.
+    pub fn in_file(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.plugins.get(name)
     }
 
@@ -127,12 +106,28 @@ impl Registry {
         let deployed = deployed
             .flat_map(|it| [&it.classifier, &it.triager])
             .flatten();
-        self.plugins.values().chain(deployed).cloned().collect()
+        let own = self.plugins.values().chain(self.chosen.values());
+        own.chain(deployed).cloned().collect()
     }
 
-    /// Gives every policy the configured versions again.
-    pub fn redeploy(&mut self, config: &Config) {
-        self.deployed = deploy(&self.plugins, config);
+    /// Puts these versions, and no others, in the place of those in the files, and gives every policy its plugins.
+    ///
+    /// # Errors
+    /// Where one of them cannot do what a policy asks of it; then nothing changed.
+    pub fn choose(
+        &mut self,
+        config: &Config,
+        chosen: BTreeMap<String, Arc<Plugin>>,
+    ) -> Result<(), PluginProblems> {
+        let problems = misfits(config, |name| chosen.get(name).map(Arc::as_ref));
+        if !problems.is_empty() {
+            let end = "; that version was activated: `triage plugin activate NAME file` ends that";
+            let problems = problems.into_iter().map(|it| it + end);
+            return Err(PluginProblems(problems.collect()));
+        }
+        self.chosen = chosen;
+        self.deployed = deploy(config, |name| self.plugin(name));
+        Ok(())
     }
 
     /// Takes a version out of use for a tenant's policies, and puts another one in its place where that can
@@ -174,14 +169,40 @@ impl Registry {
 
     /// The version of every plugin: name and digest.
     pub fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.plugins
-            .iter()
-            .map(|(name, plugin)| (name.as_str(), plugin.digest.as_str()))
+        let names = self.plugins.keys();
+        names.filter_map(|it| Some((it.as_str(), self.plugin(it)?.digest.as_str())))
     }
 }
 
-fn deploy(plugins: &BTreeMap<String, Arc<Plugin>>, config: &Config) -> HashMap<String, Deployed> {
-    let find = |name: &Option<String>| name.as_deref().and_then(|it| plugins.get(it)).cloned();
+/// Whether a plugin can take a role.
+type Can = fn(&Plugin) -> bool;
+
+/// What policies ask of these plugins that they cannot do, a line each. Plugins that are not found are not asked.
+pub fn misfits<'a>(config: &Config, find: impl Fn(&str) -> Option<&'a Plugin>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for policy in &config.policies {
+        let roles: [(&str, &Option<String>, Can); 2] = [
+            ("classifier", &policy.classifier, Plugin::can_classify),
+            ("triager", &policy.triager, Plugin::can_triage),
+        ];
+        for (role, name, can) in roles {
+            let Some(name) = name else { continue };
+            if find(name).is_some_and(|it| !can(it)) {
+                problems.push(format!(
+                    "policy.{}.{role}: plugin `{name}` does not export triage:policy/{role}@0.1.0",
+                    policy.name,
+                ));
+            }
+        }
+    }
+    problems
+}
+
+fn deploy<'a>(
+    config: &Config,
+    find: impl Fn(&str) -> Option<&'a Arc<Plugin>>,
+) -> HashMap<String, Deployed> {
+    let find = |name: &Option<String>| name.as_deref().and_then(&find).cloned();
     let deployed = |policy: &Policy| Deployed {
         classifier: find(&policy.classifier),
         triager: find(&policy.triager),

@@ -20,11 +20,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::watch::{Contents, Stamps, Watch};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ConfigFile, Reading};
-use crate::deployments::Deployments;
+use crate::deployments::{Deployments, Problem};
 use crate::integrations;
 use crate::live::{Live, Reload, ReloadOutcome, Setup, SetupError};
 use crate::registry::PluginProblems;
-use crate::sandbox::Sandbox;
 use crate::store::Store;
 
 /// How often the files are looked at. A change is taken up when two looks in a row saw the same.
@@ -52,9 +51,7 @@ pub struct Reloader<'a> {
     pub live: Arc<Live>,
     /// What is added to what the file declares.
     pub store: Store,
-    /// Loads plugins.
-    pub sandbox: Sandbox,
-    /// Knows which of their versions are quarantined.
+    /// Loads plugins, and knows which of their versions run.
     pub deployments: Deployments,
     /// The time.
     pub clock: Clock,
@@ -220,7 +217,10 @@ impl Reloader<'_> {
         let joined = integrations::join(&mut setup.config, &self.store, now).await;
         joined.map_err(|problem| vec![problem.to_string()])?;
         let joined = self.deployments.join(&mut setup).await;
-        joined.map_err(|error| vec![error.to_string()])?;
+        joined.map_err(|problem| match problem {
+            Problem::Plugins(PluginProblems(problems)) => problems,
+            problem @ (Problem::Store(_) | Problem::Egress(_)) => vec![problem.to_string()],
+        })?;
         let changes = changes::between(&self.live.current(), &setup);
         if let Err(error) = integrations::remember_declared(&setup.config, &self.store, now).await {
             tracing::warn!(%error, "since when secrets of the file are live is not written down");
@@ -235,7 +235,7 @@ impl Reloader<'_> {
     }
 
     async fn load(&self, config: Config, previous: Arc<Setup>) -> Result<Setup, Vec<String>> {
-        let sandbox = self.sandbox.clone();
+        let sandbox = self.deployments.sandbox.clone();
         let load = move || Setup::load(config, &sandbox, Some(&previous));
         match tokio::task::spawn_blocking(load).await {
             Ok(Ok(setup)) => Ok(setup),

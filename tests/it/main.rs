@@ -37,5 +37,6 @@ mod selftest;
 mod sources;
 mod start;
 mod stop;
+mod swap;
 mod tenants;
 mod webhooks;

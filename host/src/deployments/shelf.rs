@@ -1,7 +1,8 @@
-//! Components of versions that were active, in a folder beside the database, named by their digests.
+//! Components of versions that were pushed or active, in a folder beside the database, named by their digests.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ impl Shelf {
         self.0.join(format!("{digest}.wasm"))
     }
 
-    /// Keeps the bytes of a version that was loaded from a file: whole or not at all.
+    /// Keeps the bytes of a version that was loaded from a file.
     ///
     /// # Errors
     /// Where the file cannot be read, or has other bytes by now, or the folder cannot be written.
@@ -41,34 +42,61 @@ impl Shelf {
             let message = format!("{} changed after it was loaded", file.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        fs::create_dir_all(&self.0)?;
-        let unfinished = self.0.join(format!("{digest}.part"));
-        let mut written = File::create(&unfinished)?;
-        written.write_all(&bytes)?;
-        written.sync_all()?;
-        fs::rename(&unfinished, &path)
+        self.write(digest, &bytes)
     }
 
-    /// Removes every version but these.
+    /// Keeps the bytes of a version: whole or not at all.
     ///
     /// # Errors
-    /// Where the folder cannot be read or written.
-    pub fn clear(&self, kept: &BTreeSet<String>) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let stem = path.file_stem().and_then(|it| it.to_str());
+    /// Where the folder cannot be written.
+    pub fn write(&self, digest: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.0)?;
+        // A server and a command may write the same one.
+        let unfinished = self.0.join(format!("{digest}.{}.part", std::process::id()));
+        let mut written = File::create(&unfinished)?;
+        written.write_all(bytes)?;
+        written.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Everything that is kept.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|it| Ok(it?.path())).collect(),
+        }
+    }
+
+    /// Removes those of these files that are of other versions.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn clear(&self, files: Vec<PathBuf>, kept: &BTreeSet<String>) -> io::Result<()> {
+        for path in files {
+            let name = path.file_name().and_then(|it| it.to_str());
+            let digest = name.and_then(|it| it.split('.').next());
             let is_ours = path
                 .extension()
                 .is_some_and(|it| it == "wasm" || it == "part");
-            if is_ours && stem.is_some_and(|it| !kept.contains(it)) {
+            if is_ours && digest.is_some_and(|it| !kept.contains(it)) {
                 fs::remove_file(path)?;
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
     }
 }
 
@@ -98,9 +126,11 @@ mod tests {
         // Kept already: the file may be gone.
         fs::remove_file(&file).unwrap();
         shelf.keep(&one, &file).unwrap();
-        shelf.clear(&BTreeSet::from([one.clone()])).unwrap();
+        let clear = |kept: &BTreeSet<String>| shelf.clear(shelf.files().unwrap(), kept).unwrap();
+        fs::write(shelf.path(&digest(b"two")).with_extension("7.part"), "tw").unwrap();
+        clear(&BTreeSet::from([one.clone()]));
         assert_eq!(names(&shelf), [format!("{one}.wasm")]);
-        shelf.clear(&BTreeSet::new()).unwrap();
+        clear(&BTreeSet::new());
         assert!(names(&shelf).is_empty());
     }
 

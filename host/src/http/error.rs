@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::deployments::{self, Refused};
 use crate::integrations::Problem;
 use crate::store::StoreError;
 
@@ -45,6 +46,10 @@ pub enum ApiError {
     TooManyRequests,
     /// What is there does not allow it: a stable code, and a sentence.
     Conflict(&'static str, String),
+    /// A component cannot be used as what it was given for.
+    InvalidPlugin(String),
+    /// Something beside the store does not work: a sentence.
+    Unavailable(String),
     /// Secrets cannot be sealed or opened.
     MasterKey(String),
     /// The store did not do what it was asked.
@@ -115,6 +120,10 @@ impl ApiError {
                 format!("the path and its query are longer than {limit} bytes, the limit here"),
             ),
             Self::Conflict(code, message) => fixed(StatusCode::CONFLICT, code, message),
+            Self::InvalidPlugin(it) => {
+                fixed(StatusCode::UNPROCESSABLE_ENTITY, "invalid_plugin", it)
+            }
+            Self::Unavailable(it) => fixed(StatusCode::SERVICE_UNAVAILABLE, "unavailable", it),
             Self::MasterKey(it) => fixed(StatusCode::SERVICE_UNAVAILABLE, "master_key", it),
             Self::TooManyRequests => fixed(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -144,6 +153,8 @@ impl ApiError {
             | Self::UriTooLong(_)
             | Self::TooManyRequests
             | Self::Conflict(..)
+            | Self::InvalidPlugin(_)
+            | Self::Unavailable(_)
             | Self::MasterKey(_)
             | Self::Store(_) => None,
         }
@@ -157,7 +168,9 @@ impl ApiError {
                 tracing::debug!(error = %error, "refused")
             }
             Self::Store(error) => tracing::error!(error = chain(error), "request failed"),
-            Self::MasterKey(error) => tracing::error!(error, "request failed"),
+            Self::MasterKey(error) | Self::Unavailable(error) => {
+                tracing::error!(error, "request failed");
+            }
             _ => (),
         }
     }
@@ -199,6 +212,36 @@ impl From<Problem> for ApiError {
             | Problem::Taken(_)
             | Problem::TooMany(_)
             | Problem::LastSecret(..) => Self::Conflict(code, message),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let message = chain(&refused);
+        match refused {
+            Refused::NoPlugin(_) => Self::NotFound,
+            Refused::NotAVersion(_) | Refused::NoVersion(..) | Refused::Ambiguous(..) => {
+                Self::BadRequest(message)
+            }
+            Refused::NothingBefore(_) => Self::Conflict("no_version_before", message),
+            Refused::NotKept(..) => Self::Conflict("not_kept", message),
+            Refused::NotNow(..) | Refused::Shelf(..) | Refused::CutOff(_) => {
+                Self::Unavailable(message)
+            }
+            Refused::Invalid { .. } | Refused::Unfit(..) => Self::InvalidPlugin(message),
+            Refused::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<deployments::Problem> for ApiError {
+    fn from(problem: deployments::Problem) -> Self {
+        match problem {
+            deployments::Problem::Store(error) => Self::Store(error),
+            problem @ (deployments::Problem::Plugins(_) | deployments::Problem::Egress(_)) => {
+                Self::Unavailable(problem.to_string())
+            }
         }
     }
 }

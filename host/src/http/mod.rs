@@ -30,6 +30,7 @@ use axum::routing::{delete, get, post};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::deployments::{Deployments, PUSHED_BYTES_MAX};
 use crate::live::Live;
 use crate::model::id::{EventId, RunId};
 use crate::store::Store;
@@ -54,6 +55,8 @@ pub struct HttpState {
     pub runs_wake: Arc<Notify>,
     /// What the integrations used of their rate limits. Outlives every configuration.
     pub rates: Arc<Rates>,
+    /// Changes which versions of plugins run.
+    pub deployments: Deployments,
 }
 
 impl HttpState {
@@ -112,6 +115,14 @@ pub fn router(state: HttpState) -> Router {
             delete(integrations::retire_secret),
         )
         .route("/v1/plugins", get(plugins::list))
+        .route(
+            "/v1/plugins/{name}/versions",
+            get(plugins::list_versions)
+                .post(plugins::push)
+                .layer(DefaultBodyLimit::max(PUSHED_BYTES_MAX)),
+        )
+        .route("/v1/plugins/{name}/activate", post(plugins::activate))
+        .route("/v1/plugins/{name}/rollback", post(plugins::roll_back))
         .route("/v1/plugins/{name}/release", post(plugins::release))
         .route("/v1/login-links", post(api::create_login_link))
         .route("/", get(pages::list_events))

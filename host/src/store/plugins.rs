@@ -1,7 +1,9 @@
-//! Versions of plugins: which were active when, and which are quarantined for whom.
+//! Versions of plugins: which were pushed, which were active when, and which are quarantined for whom.
 //!
-//! Called by `deployments`, `worker`, `http` and the command line. Every change of a
+//! Called by `deployments`, `worker`, `http` and the command line. Every change of a choice or a
 //! quarantine moves a revision on, by which a host notices what another process wrote.
+
+mod choices;
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::Serialize;
@@ -11,6 +13,7 @@ use super::{Store, StoreError};
 use crate::model::queue::Lane;
 use crate::model::strike::PluginVersion;
 use crate::model::time::TimestampMs;
+pub use choices::{Choice, SettledChoices};
 
 /// Versions of one plugin that are remembered, the active one included.
 pub const VERSIONS_KEPT_MAX: usize = 10;
@@ -19,27 +22,37 @@ const RUNS_WOKEN_MAX: usize = 10_000;
 
 const RETIRE: &str = "
 UPDATE plugin_version SET retired_at = :now
- WHERE retired_at IS NULL AND plugin = :plugin AND digest <> :digest";
+ WHERE retired_at IS NULL AND activated_at IS NOT NULL AND plugin = :plugin AND digest <> :digest";
 
 const RETIRE_GONE: &str = "
 UPDATE plugin_version SET retired_at = :now
- WHERE retired_at IS NULL AND plugin NOT IN (SELECT value FROM json_each(:plugins))";
+ WHERE retired_at IS NULL AND activated_at IS NOT NULL
+   AND plugin NOT IN (SELECT value FROM json_each(:plugins))";
 
 const ACTIVATE: &str = "
 INSERT INTO plugin_version (plugin, digest, first_active_at, activated_at)
 VALUES (:plugin, :digest, :now, :now)
-    ON CONFLICT DO UPDATE SET activated_at = :now, retired_at = NULL WHERE retired_at IS NOT NULL";
+    ON CONFLICT DO UPDATE
+   SET first_active_at = coalesce(first_active_at, :now), activated_at = :now, retired_at = NULL
+ WHERE retired_at IS NOT NULL OR activated_at IS NULL";
 
 const FORGET: &str = "
 DELETE FROM plugin_version
- WHERE plugin = :plugin AND retired_at IS NOT NULL
+ WHERE plugin = :plugin AND (retired_at IS NOT NULL OR activated_at IS NULL)
+   AND digest NOT IN (SELECT digest FROM plugin_choice WHERE plugin = :plugin)
    AND digest NOT IN (SELECT digest FROM plugin_version WHERE plugin = :plugin
-                       ORDER BY retired_at IS NULL DESC, activated_at DESC LIMIT :kept)";
+                       ORDER BY activated_at IS NOT NULL AND retired_at IS NULL DESC,
+                                max(coalesce(activated_at, 0), coalesce(pushed_at, 0)) DESC
+                       LIMIT :kept)";
 
 const VERSIONS: &str = "
-SELECT plugin, digest, first_active_at, activated_at, retired_at
+SELECT plugin, digest, pushed_at, first_active_at, activated_at, retired_at,
+       EXISTS (SELECT 1 FROM plugin_choice AS choice
+                WHERE choice.plugin = plugin_version.plugin AND choice.digest = plugin_version.digest)
+       AS is_chosen
   FROM plugin_version
- ORDER BY plugin, retired_at IS NULL DESC, activated_at DESC, digest";
+ ORDER BY plugin, activated_at IS NOT NULL AND retired_at IS NULL DESC, activated_at DESC,
+          pushed_at DESC, digest";
 
 const QUARANTINES: &str = "
 SELECT tenant, plugin, digest, at, reason, instead FROM quarantine ORDER BY plugin, tenant, at";
@@ -78,19 +91,23 @@ const KEEP_REVISION: &str = "
 INSERT INTO meta (name, value) VALUES ('plugin_revision', :value)
     ON CONFLICT (name) DO UPDATE SET value = :value";
 
-/// A version that was active.
+/// A version that was pushed or active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VersionView {
     /// The plugin's name.
     pub plugin: String,
     /// SHA-256 of the component.
     pub digest: String,
-    /// When it was active for the first time.
-    pub first_active_at: At,
-    /// When it was activated the last time.
-    pub activated_at: At,
+    /// When it was pushed the last time; none where it only came from the plugin's file.
+    pub pushed_at: Option<At>,
+    /// When it was active for the first time, if it ever was.
+    pub first_active_at: Option<At>,
+    /// When it became active the last time.
+    pub activated_at: Option<At>,
     /// When another one took its place; none while it is the plugin's version.
     pub retired_at: Option<At>,
+    /// Whether it was activated in the place of the version in the plugin's file.
+    pub is_chosen: bool,
     /// For whom it is not run any more.
     pub quarantines: Vec<QuarantineView>,
     /// What is counted against it.
@@ -125,16 +142,30 @@ pub struct StrikesView {
     pub broken: u32,
 }
 
+impl VersionView {
+    /// Whether it is the plugin's version.
+    pub fn is_active(&self) -> bool {
+        self.activated_at.is_some() && self.retired_at.is_none()
+    }
+}
+
 /// Every version that is remembered, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// By plugin; of each the active one first, then the others, the last one that was active first.
     pub versions: Vec<VersionView>,
-    /// Moves on with every change of a quarantine.
+    /// Those that were activated in the place of the files', at most one of each plugin.
+    pub choices: Vec<Choice>,
+    /// Moves on with every change of a choice or a quarantine.
     pub revision: u64,
 }
 
 impl Versions {
+    /// What was activated in the place of the version in a plugin's file.
+    pub fn choice(&self, plugin: &str) -> Option<&Choice> {
+        self.choices.iter().find(|it| it.version.plugin == plugin)
+    }
+
     /// The quarantine of a version for a tenant, if there is one.
     pub fn quarantine(&self, tenant: &str, plugin: &str, digest: &str) -> Option<&QuarantineView> {
         let version = self
@@ -149,6 +180,7 @@ impl Versions {
         let others = self.versions.iter().filter(|it| {
             it.plugin == plugin
                 && it.digest != digest
+                && it.activated_at.is_some()
                 && it.quarantines.iter().all(|it| it.tenant != tenant)
         });
         others.map(|it| it.digest.clone()).collect()
@@ -202,13 +234,14 @@ impl Store {
             }
             Ok(Versions {
                 versions,
+                choices: choices::all(db)?,
                 revision: revision(db)?,
             })
         })
         .await
     }
 
-    /// Which change of quarantines was the last.
+    /// Which change of choices or quarantines was the last.
     pub async fn plugin_revision(&self) -> Result<u64, StoreError> {
         self.read(revision).await
     }
@@ -305,12 +338,18 @@ fn version(row: &Row<'_>) -> rusqlite::Result<VersionView> {
     Ok(VersionView {
         plugin: row.get("plugin")?,
         digest: row.get("digest")?,
-        first_active_at: At(row.get("first_active_at")?),
-        activated_at: At(row.get("activated_at")?),
-        retired_at: row.get::<_, Option<TimestampMs>>("retired_at")?.map(At),
+        pushed_at: at(row, "pushed_at")?,
+        first_active_at: at(row, "first_active_at")?,
+        activated_at: at(row, "activated_at")?,
+        retired_at: at(row, "retired_at")?,
+        is_chosen: row.get("is_chosen")?,
         quarantines: Vec::new(),
         strikes: Vec::new(),
     })
+}
+
+fn at(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<At>> {
+    Ok(row.get::<_, Option<TimestampMs>>(column)?.map(At))
 }
 
 fn of(row: &Row<'_>) -> rusqlite::Result<PluginVersion> {

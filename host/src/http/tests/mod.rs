@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 use super::HttpState;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::deployments::Deployments;
 use crate::live::{Live, Setup};
 use crate::model::integration::{Integration, LiveSecrets, Origin};
 use crate::model::policy::Policy;
@@ -114,13 +115,16 @@ impl TestHost {
         let clock = Arc::new(AtomicI64::new(NOW));
         let mut config = config(database.clone());
         change(&mut config);
+        let store = Store::open(&database).unwrap();
+        let deployments = Deployments::new(&config, store.clone(), &[0; 32]).unwrap();
         let setup = Setup::assemble(config, Registry::default(), None).unwrap();
         let state = HttpState {
-            store: Store::open(&database).unwrap(),
+            store,
             live: Arc::new(Live::new(setup, "0".repeat(64), NOW)),
             clock: Clock::Manual(clock.clone()),
             runs_wake: Arc::new(Notify::new()),
             rates: Arc::default(),
+            deployments,
         };
         Self {
             router: super::router(state.clone()),
