@@ -8,6 +8,7 @@ mod limits;
 mod opening;
 mod order;
 mod plans;
+mod plugins;
 mod queues;
 mod rejections;
 mod retention;

@@ -62,6 +62,7 @@ fn statements() -> Vec<&'static str> {
         include_str!("../secrets.rs"),
         include_str!("../order.rs"),
         include_str!("../plugins.rs"),
+        include_str!("../plugins/choices.rs"),
         include_str!("../retention.rs"),
         include_str!("../seen.rs"),
         include_str!("../strikes.rs"),
