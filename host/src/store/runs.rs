@@ -17,11 +17,19 @@ use crate::model::run::{ClaimedEvent, ClaimedRun, Completion, Evaluation};
 use crate::model::strike::StrikeRecord;
 use crate::model::time::TimestampMs;
 
-// One step from lane to lane, however many runs are queued in each.
-const NEXT_LANE: &str = "
+// One step from lane to lane, however many runs are queued in each. Two statements: SQLite walks through
+// all entries of a lane for `(tenant, policy) > (:tenant, :policy)`, 8 ms with 100,000 of them.
+pub(super) const NEXT_LANE_OF_TENANT: &str = "
 SELECT tenant, policy, run_after
   FROM run INDEXED BY run_due
- WHERE state = 'queued' AND waits = 0 AND (tenant, policy) > (:tenant, :policy)
+ WHERE state = 'queued' AND waits = 0 AND tenant = :tenant AND policy > :policy
+ ORDER BY policy, run_after
+ LIMIT 1";
+
+pub(super) const FIRST_LANE_OF_NEXT_TENANT: &str = "
+SELECT tenant, policy, run_after
+  FROM run INDEXED BY run_due
+ WHERE state = 'queued' AND waits = 0 AND tenant > :tenant
  ORDER BY tenant, policy, run_after
  LIMIT 1";
 
@@ -195,27 +203,41 @@ fn queued_lanes(
     after: Option<Lane>,
     limit: usize,
 ) -> Result<Vec<QueuedLane>, StoreError> {
-    let mut next_lane = db.prepare_cached(NEXT_LANE)?;
     let mut found: Vec<QueuedLane> = Vec::new();
     while found.len() < limit {
         let before = found.last().map(|it| &it.lane).or(after.as_ref());
-        let (tenant, policy) = before.map_or(("", ""), |it| (&it.tenant, &it.policy));
-        let params = named_params! { ":tenant": tenant, ":policy": policy };
-        let next = next_lane.query_row(params, |row| {
-            Ok(QueuedLane {
-                lane: Lane {
-                    tenant: row.get("tenant")?,
-                    policy: row.get("policy")?,
-                },
-                due_at: row.get("run_after")?,
-            })
-        });
-        match next.optional()? {
+        match next_lane(db, before)? {
             Some(lane) => found.push(lane),
             None => break,
         }
     }
     Ok(found)
+}
+
+/// The lane that comes behind another one; the first of all where there is no other.
+fn next_lane(db: &Connection, before: Option<&Lane>) -> Result<Option<QueuedLane>, StoreError> {
+    let lane = |row: &Row<'_>| {
+        Ok(QueuedLane {
+            lane: Lane {
+                tenant: row.get("tenant")?,
+                policy: row.get("policy")?,
+            },
+            due_at: row.get("run_after")?,
+        })
+    };
+    let (tenant, policy) = before.map_or(("", ""), |it| (&it.tenant, &it.policy));
+    let next = db
+        .prepare_cached(NEXT_LANE_OF_TENANT)?
+        .query_row(named_params! { ":tenant": tenant, ":policy": policy }, lane)
+        .optional()?;
+    if next.is_some() {
+        return Ok(next);
+    }
+    let next = db
+        .prepare_cached(FIRST_LANE_OF_NEXT_TENANT)?
+        .query_row(named_params! { ":tenant": tenant }, lane)
+        .optional()?;
+    Ok(next)
 }
 
 fn claim(

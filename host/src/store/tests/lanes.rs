@@ -1,11 +1,14 @@
 //! The queue by lanes: what is queued of whom, and how much of it there may be.
 
+use rusqlite::{StatementStatus, named_params};
+
 use super::queues::{failed, retry_at};
 use super::{NOW, TestStore, event};
 use crate::model::event::NewEvent;
 use crate::model::queue::{Lane, QueuedLane, Share};
 use crate::model::run::NewRun;
 use crate::store::StoreError;
+use crate::store::runs::{FIRST_LANE_OF_NEXT_TENANT, NEXT_LANE_OF_TENANT};
 
 fn lane(tenant: &str, policy: &str) -> Lane {
     Lane {
@@ -33,6 +36,31 @@ async fn lanes(store: &TestStore, after: Option<Lane>, limit: usize) -> Vec<(Lan
         .into_iter()
         .map(|QueuedLane { lane, due_at }| (lane, due_at - NOW))
         .collect()
+}
+
+#[tokio::test]
+async fn the_step_to_the_next_lane_is_as_short_behind_a_long_one() {
+    let store = TestStore::new();
+    let long = |number: i64| of("a", &format!("long-{number}"), number, &["one"]);
+    for number in 0..300 {
+        store.accept(long(number)).await.unwrap();
+    }
+    store.accept(of("b", "short", 0, &["one"])).await.unwrap();
+    let (found, steps) = store
+        .read(|db| {
+            let (tenant, policy) = ("a", "one");
+            let mut of_tenant = db.prepare(NEXT_LANE_OF_TENANT)?;
+            let none = of_tenant.exists(named_params! { ":tenant": tenant, ":policy": policy })?;
+            let mut of_next = db.prepare(FIRST_LANE_OF_NEXT_TENANT)?;
+            let found = of_next.exists(named_params! { ":tenant": tenant })?;
+            let steps = [&of_tenant, &of_next].map(|it| it.get_status(StatementStatus::VmStep));
+            Ok(((none, found), steps))
+        })
+        .await
+        .unwrap();
+    assert_eq!(found, (false, true));
+    // A walk through the long lane takes some for each of its runs.
+    assert!(steps.iter().all(|it| *it < 100), "{steps:?}");
 }
 
 #[tokio::test]
