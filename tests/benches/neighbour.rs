@@ -240,7 +240,7 @@ fn lines() -> String {
     let component = binary::component("incident-desk");
     let noisy = Host::integration(NOISY, &Source::Sentry);
     format!(
-        "{noisy}tenant = \"{NOISY}\"\n\
+        "[quarantine]\nstrikes = 1000000\n{noisy}tenant = \"{NOISY}\"\n\
          [plugins.incidents]\npath = {component:?}\n[plugins.spinning]\npath = \"spinning.wasm\"\n\
          [destinations.desk]\nkind = \"ticket\"\n\
          [[policy]]\nname = \"incidents\"\ntriggers = [\"sentry.*\"]\nclassifier = \"incidents\"\n\
