@@ -13,7 +13,6 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,23 +23,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
-use rusqlite::Connection;
 use tokio::task::JoinSet;
 use triage_host::clock::Clock;
 use triage_host::model::event::{Headers, NewEvent};
 use triage_host::model::id::EventId;
 use triage_host::model::run::NewRun;
 use triage_host::model::source::Source;
-use triage_host::model::time::TimestampMs;
 use triage_host::store::Store;
 use triage_tests::binary;
 use triage_tests::guest::{LOOP, classifier};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, id_text, sentry_issue};
+use common::bodies::{Requests, sentry_issue};
+use common::decisions::decisions;
 use common::floors;
-use common::host::{DATABASE, Host, INTEGRATION, count, folder};
-use common::load::{Load, Sent};
+use common::host::{DATABASE, Host, count, folder};
+use common::load::Load;
 use common::process::{Cost, Snapshot};
 use common::report::{Bound, Report};
 use common::statistics::{Latencies, median};
@@ -66,10 +64,6 @@ const SPUN: &str = "SELECT count(*) FROM attempt WHERE class = 'cpu_limit'";
 const NOISE_LEFT: &str = "SELECT count(*) FROM run WHERE tenant = 'noisy' AND state = 'queued'";
 const QUIET_LEFT: &str =
     "SELECT count(*) FROM run WHERE tenant = 'default' AND state IN ('queued', 'running')";
-const ENDS: &str = "
-SELECT event.idempotency_key, run.finished_at
-  FROM event JOIN run ON run.event_seq = event.seq
- WHERE event.integration_id = ?1 AND run.outcome = 'acted'";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -300,20 +294,6 @@ fn noise(number: u64) -> NewEvent {
             ..NewRun::default()
         }],
     }
-}
-
-/// How long each of the quiet tenant's events took from its POST to its decision.
-fn decisions(database: &Connection, sent: &[Sent]) -> Result<Latencies> {
-    let mut statement = database.prepare(ENDS)?;
-    let rows = statement.query_map([INTEGRATION], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let ends: HashMap<String, TimestampMs> = rows.collect::<Result<_, _>>()?;
-    let mut micros = Vec::new();
-    for Sent { number, at } in sent {
-        let end = ends.get(&id_text(*number));
-        let end = end.context("an event without a decision")?;
-        micros.push(u32::try_from((end - at).max(0) * 1_000)?);
-    }
-    Ok(Latencies::new(micros))
 }
 
 fn wait_until(otherwise: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {

@@ -14,11 +14,12 @@ use serde_json::Value;
 use crate::{command, plugins};
 
 /// Every bench, the quickest first.
-const BENCHES: [&str; 8] = [
+const BENCHES: [&str; 9] = [
     "evaluate",
     "guests",
     "bomb",
     "pipeline",
+    "swap",
     "neighbour",
     "attack",
     "ingest",

@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod bodies;
+pub mod decisions;
 pub mod floors;
 pub mod host;
 pub mod judge;
