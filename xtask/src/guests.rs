@@ -82,6 +82,7 @@ pub fn run() -> anyhow::Result<()> {
 
 /// Builds the guests whose toolchains are there into a folder; says which are not.
 pub fn build(triage: &Path, out: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     build_for_wasip2(&place(out, "rust-wasip2")?)?;
     for toolchain in &TOOLCHAINS {
         let language = toolchain.language;
