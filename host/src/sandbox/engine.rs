@@ -26,6 +26,9 @@ pub const TABLES_MAX: u32 = 24;
 
 /// Native stack of a guest in bytes; deeper recursion is a trap.
 const GUEST_STACK_BYTES: usize = 512 << 10;
+/// Guests whose memory is given back to the system together: each time interrupts every thread of the process. Until
+/// then that of one less than so many stays with the host.
+const DECOMMITTED_TOGETHER: usize = 16;
 /// The stack that a guest and the host functions it calls share, in bytes.
 const FIBER_STACK_BYTES: usize = 1 << 20;
 /// Memory that a slot keeps between guests, in bytes: about what a small guest touches.
@@ -120,7 +123,7 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(INSTANCES_MAX)
-        .decommit_batch_size(16)
+        .decommit_batch_size(DECOMMITTED_TOGETHER)
         .pagemap_scan(Enabled::Auto);
     pool
 }
