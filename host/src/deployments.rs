@@ -215,8 +215,8 @@ impl Deployments {
         seconds: u64,
     ) -> Result<Arc<Plugin>, LoadFailure> {
         match known.iter().find(|it| it.digest == digest) {
-            Some(loaded) => Ok(loaded.clone()),
-            None => self.load(digest, seconds).await,
+            Some(loaded) if self.sandbox.has_code_of(loaded) => Ok(loaded.clone()),
+            _ => self.load(digest, seconds).await,
         }
     }
 

@@ -14,14 +14,10 @@
 mod common;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
 use triage_host::clock::Clock;
 use triage_host::model::source::Source;
@@ -29,7 +25,8 @@ use triage_tests::binary;
 use triage_tests::guest::{LOOP, classifier};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, github_issue, sentry_issue};
+use common::bodies::{Requests, github_issue};
+use common::flood::Flood;
 use common::floors;
 use common::host::{DATABASE, Host, count, folder};
 use common::kept::{BODY_BYTES, Times, fill};
@@ -170,46 +167,6 @@ impl Sample {
     }
 }
 
-/// Events of the integration that spins. They end when this is dropped.
-struct Flood {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
-
-impl Flood {
-    fn start(address: SocketAddr) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let path = format!("/v1/webhooks/{}/{SPINNING}", Source::Sentry);
-        let mut requests = Requests::sentry(&path, &sentry_issue(BODY_BYTES)?)?;
-        let mut load = Load::connect(address, 4, Host::is_new)?;
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                load.pace(&mut requests, SPINNING_PACE, Duration::from_millis(500))?;
-            }
-            Ok(())
-        });
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(Ok(()), |it| {
-            it.join().map_err(|_| anyhow!("the flood panicked"))?
-        })
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        // Whoever wants to know how it ended asked before.
-        let _ = self.end();
-    }
-}
-
 fn main() -> Result<()> {
     if floors::serve_if_asked()? {
         return Ok(());
@@ -258,7 +215,7 @@ fn measure(phase: Phase, template: &Path, old: u64, arguments: &Arguments) -> Re
         .has(Phase::SlowClients)
         .then(|| SlowClients::start(address, &path, SLOW_CLIENTS));
     let mut flood = match phase.has(Phase::Spinning) {
-        true => Some(Flood::start(address)?),
+        true => Some(Flood::start(address, SPINNING, SPINNING_PACE)?),
         false => None,
     };
     if let Some(slow) = &slow {

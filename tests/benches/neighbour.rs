@@ -14,14 +14,12 @@
 mod common;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use triage_host::clock::Clock;
@@ -36,15 +34,15 @@ use triage_tests::guest::{LOOP, classifier};
 use common::arguments::{Arguments, CONNECTIONS};
 use common::bodies::{Requests, sentry_issue};
 use common::decisions::decisions;
+use common::flood::Flood;
 use common::floors;
 use common::host::{DATABASE, Host, count, folder};
+use common::kept::BODY_BYTES;
 use common::load::Load;
 use common::process::{Cost, Snapshot};
 use common::report::{Bound, Report};
 use common::statistics::{Latencies, median};
 
-/// Bytes of a body.
-const BODY_BYTES: usize = 2_048;
 /// The quiet tenant's events per second.
 const PACE: f64 = 100.0;
 /// The other tenant, its integration and its policy.
@@ -118,46 +116,6 @@ impl Sample {
     }
 }
 
-/// Events of the noisy tenant. They end when this is dropped.
-struct Flood {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
-
-impl Flood {
-    fn start(address: SocketAddr) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let path = format!("/v1/webhooks/{}/{NOISY}", Source::Sentry);
-        let mut requests = Requests::sentry(&path, &sentry_issue(BODY_BYTES)?)?;
-        let mut load = Load::connect(address, 4, Host::is_new)?;
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                load.pace(&mut requests, NOISY_PACE, Duration::from_millis(500))?;
-            }
-            Ok(())
-        });
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(Ok(()), |it| {
-            it.join().map_err(|_| anyhow!("the flood panicked"))?
-        })
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        // Whoever wants to know how it ended asked before.
-        let _ = self.end();
-    }
-}
-
 fn main() -> Result<()> {
     if floors::serve_if_asked()? {
         return Ok(());
@@ -191,7 +149,7 @@ fn measure(phase: Phase, arguments: &Arguments) -> Result<Sample> {
     let host = Host::start_in(own.path(), &Source::Sentry, &lines())?;
     let database = host.database()?;
     let mut flood = match phase {
-        Phase::Flood => Some(Flood::start(host.server.address)?),
+        Phase::Flood => Some(Flood::start(host.server.address, NOISY, NOISY_PACE)?),
         Phase::Alone | Phase::Queue => None,
     };
     if phase != Phase::Alone {

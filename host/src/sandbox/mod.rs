@@ -128,6 +128,11 @@ impl Sandbox {
         Some(self.0.resident.add(digest.to_owned(), linked))
     }
 
+    /// Whether a version can be called: its code is in memory, or comes back now. May block for a millisecond or few.
+    pub fn has_code_of(&self, plugin: &Plugin) -> bool {
+        self.code_of(plugin).is_some()
+    }
+
     /// A version's code for one call, from memory or else from the cache. May block for a millisecond or few.
     fn code_of(&self, plugin: &Plugin) -> Option<Arc<Linked>> {
         let load = || self.read_cached(&plugin.digest);
@@ -166,7 +171,7 @@ impl Sandbox {
         let digest = load::digest(&bytes);
         match known.iter().find(|it| it.digest == digest) {
             // Unless its code had to leave memory and is in the cache no more.
-            Some(plugin) if self.code_of(plugin).is_some() => Ok(plugin.clone()),
+            Some(plugin) if self.has_code_of(plugin) => Ok(plugin.clone()),
             _ => self.load(&bytes, seconds),
         }
     }

@@ -9,6 +9,7 @@
 pub mod arguments;
 pub mod bodies;
 pub mod decisions;
+pub mod flood;
 pub mod floors;
 pub mod host;
 pub mod judge;

@@ -87,6 +87,8 @@ async fn a_version_that_cannot_come_back_says_so_and_is_loaded_anew() {
         "{error}"
     );
 
+    assert!(!host.sandbox.has_code_of(first));
+    assert!(host.sandbox.has_code_of(host.plugins.last().unwrap()));
     let file = host.folder.path().join("plugin.wasm");
     std::fs::write(&file, version(0)).unwrap();
     let loaded = host
