@@ -17,7 +17,7 @@ use crate::actions::Actions;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
 use crate::deployments::{Deployments, Problem};
-use crate::http::{self, HttpState};
+use crate::http;
 use crate::integrations;
 use crate::live::{Live, Setup, SetupError};
 use crate::reload::{Fixed, Known, Reloader};
@@ -65,14 +65,14 @@ pub fn run(
     http.block_on(resume(&store, &clock))?;
 
     let loops = Loops::start(&runtimes, &live, &deployments, joined, &clock);
-    let state = HttpState {
+    let state = Arc::new(http::Shared {
         live: live.clone(),
         store: store.clone(),
         clock: clock.clone(),
         runs_wake: loops.runs_wake.clone(),
         rates: Arc::default(),
         deployments: deployments.clone(),
-    };
+    });
     let http_live = live.clone();
     let reloader = Reloader {
         file,

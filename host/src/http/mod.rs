@@ -42,9 +42,11 @@ pub use rate::Rates;
 /// The largest body of a request that is not a delivery.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// What the handlers share. Cheap to clone.
-#[derive(Clone)]
-pub struct HttpState {
+/// What the handlers get, each time anew.
+pub type HttpState = Arc<Shared>;
+
+/// What the handlers share.
+pub struct Shared {
     /// What the operator configured, as it is in force.
     pub live: Arc<Live>,
     /// The database.
@@ -59,7 +61,7 @@ pub struct HttpState {
     pub deployments: Deployments,
 }
 
-impl HttpState {
+impl Shared {
     /// How the outside reaches a path of this host.
     fn url(&self, path: &str) -> String {
         let setup = self.live.current();

@@ -4,6 +4,7 @@
 //! for a request, no allocation, no header but what the sender would send. Anything
 //! but a 200 that passes the check ends the run.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -165,7 +166,8 @@ impl Load {
         time: Duration,
     ) -> Result<(Answered, Vec<Sent>)> {
         let start = Instant::now();
-        let mut idle: Vec<usize> = (0..self.connections.len()).collect();
+        // In turns: the host closes a connection that nothing comes over.
+        let mut idle: VecDeque<usize> = (0..self.connections.len()).collect();
         let (mut sent, mut micros) = (Vec::new(), Vec::new());
         let mut waited = false;
         loop {
@@ -181,7 +183,9 @@ impl Load {
                 waited = true;
                 self.wait_for_answers()?;
             } else if due <= now {
-                let Some(free) = idle.pop() else { continue };
+                let Some(free) = idle.pop_front() else {
+                    continue;
+                };
                 let connection = &mut self.connections[free];
                 connection.send(sender)?;
                 let mut at = Clock::System.now();
@@ -200,7 +204,7 @@ impl Load {
                 let connection = &mut self.connections[event.token().0];
                 if let Some(latency) = connection.advance(self.check, sender)? {
                     micros.push(latency);
-                    idle.push(event.token().0);
+                    idle.push_back(event.token().0);
                 }
             }
         }

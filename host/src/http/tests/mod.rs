@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
-use super::HttpState;
+use super::{HttpState, Shared};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deployments::Deployments;
@@ -118,14 +118,14 @@ impl TestHost {
         let store = Store::open(&database).unwrap();
         let deployments = Deployments::new(&config, store.clone(), &[0; 32]).unwrap();
         let setup = Setup::assemble(config, Registry::default(), None).unwrap();
-        let state = HttpState {
+        let state = Arc::new(Shared {
             store,
             live: Arc::new(Live::new(setup, "0".repeat(64), NOW)),
             clock: Clock::Manual(clock.clone()),
             runs_wake: Arc::new(Notify::new()),
             rates: Arc::default(),
             deployments,
-        };
+        });
         Self {
             router: super::router(state.clone()),
             state,
