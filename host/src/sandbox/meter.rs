@@ -184,7 +184,8 @@ impl ResourceLimiter for MemoryMeter {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::future::poll_fn;
 
