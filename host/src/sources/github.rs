@@ -8,15 +8,12 @@ mod shape;
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-
 use self::shape::Head;
-use super::payload::{self, Raw};
+use super::payload;
 use super::{Delivery, EventIdentity, Outgoing, Rejection, mac};
 use crate::model::event::ContentKey;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
-use crate::model::time::TimestampMs;
 
 /// How long the same body counts as a repeat, under whatever delivery id.
 ///
@@ -28,12 +25,6 @@ const CONTENT_WINDOW_MS: i64 = 3_600_000;
 const SIGNATURE: &str = "x-hub-signature-256";
 const EVENT: &str = "x-github-event";
 const DELIVERY: &str = "x-github-delivery";
-
-#[derive(Deserialize)]
-struct Subject<'a> {
-    #[serde(borrow)]
-    updated_at: Option<Raw<'a>>,
-}
 
 /// Checks `sha256=…` over the body as received, form or JSON.
 pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejection> {
@@ -103,12 +94,7 @@ fn documented<'a>(delivery: Delivery<'a>, content: &'a [u8]) -> Option<EventIden
     };
     let event = payload::event(&Source::Github, &name, Some(id), delivery.body)?;
     Some(EventIdentity {
-        occurred_at: head.subject().and_then(updated_at),
+        occurred_at: head.updated_at().and_then(payload::rfc3339),
         ..event
     })
-}
-
-fn updated_at(subject: Raw<'_>) -> Option<TimestampMs> {
-    let subject: Subject<'_> = payload::object(subject.get())?;
-    payload::rfc3339(subject.updated_at?)
 }

@@ -4,10 +4,9 @@
 //! provider documents stands in that provider's file.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::EventIdentity;
@@ -55,38 +54,6 @@ pub fn form_field<'a>(body: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
     url::form_urlencoded::parse(body)
         .find(|(key, _)| key == name)
         .map(|(_, value)| value)
-}
-
-/// Whether a JSON object has a member of this name; `None` where the text is no object.
-pub fn has_member(json: &str, name: &str) -> Option<bool> {
-    struct Names<'n>(&'n str);
-
-    impl<'de> DeserializeSeed<'de> for Names<'_> {
-        type Value = bool;
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-            deserializer.deserialize_map(self)
-        }
-    }
-
-    impl<'de> Visitor<'de> for Names<'_> {
-        type Value = bool;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-            let mut found = false;
-            while let Some((Text(name), IgnoredAny)) = map.next_entry()? {
-                found |= name == self.0;
-            }
-            Ok(found)
-        }
-    }
-
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    Names(name).deserialize(&mut deserializer).ok()
 }
 
 /// A JSON number of seconds since 1970.

@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::payload::{self, Raw, Text};
+use super::super::payload::{Raw, Text};
 
 /// Members of a body that tell events apart; their places are the bits of [`Marks`].
 const MEMBERS: [&str; 34] = [
@@ -142,8 +142,23 @@ pub struct Head<'a> {
     /// What happened to the subject.
     pub action: Option<Text<'a>>,
     /// What the event is about, the narrower first: a comment comes with its issue.
-    subjects: [Option<Raw<'a>>; SUBJECTS.len()],
+    subjects: [Subject<'a>; SUBJECTS.len()],
     marks: Marks,
+}
+
+/// What is looked at of a member that may be what the event is about.
+#[derive(Clone, Copy, Default)]
+enum Subject<'a> {
+    /// It is not there, or null.
+    #[default]
+    None,
+    /// It is no object.
+    Other,
+    Object {
+        updated_at: Option<Raw<'a>>,
+        has_secret_type: bool,
+        has_dependency: bool,
+    },
 }
 
 const SUBJECTS: [&str; 5] = ["comment", "issue", "pull_request", "alert", "workflow_run"];
@@ -182,9 +197,16 @@ fn bit(name: &str) -> Option<u64> {
 }
 
 impl<'a> Head<'a> {
-    /// What the event is about.
-    pub fn subject(&self) -> Option<Raw<'a>> {
-        self.subjects.iter().find_map(|it| *it)
+    /// When what the event is about was changed.
+    pub fn updated_at(&self) -> Option<Raw<'a>> {
+        let mut there = self
+            .subjects
+            .iter()
+            .filter(|it| !matches!(it, Subject::None));
+        match there.next()? {
+            Subject::Object { updated_at, .. } => *updated_at,
+            Subject::None | Subject::Other => None,
+        }
     }
 
     /// Whether the body can be of the event of this name.
@@ -199,13 +221,21 @@ impl<'a> Head<'a> {
 
     /// Alerts of different kinds differ only within.
     fn alert_fits(&self, event: &str) -> bool {
-        let other = match event {
-            "dependabot_alert" => "secret_type",
-            "secret_scanning_alert" => "dependency",
-            _ => return true,
-        };
         let [.., alert, _] = self.subjects;
-        alert.is_some_and(|it| payload::has_member(it.get(), other) == Some(false))
+        let (has_secret_type, has_dependency) = match alert {
+            Subject::Object {
+                has_secret_type,
+                has_dependency,
+                ..
+            } => (has_secret_type, has_dependency),
+            // Neither kind is anything else than an object.
+            Subject::None | Subject::Other => (true, true),
+        };
+        match event {
+            "dependabot_alert" => !has_secret_type,
+            "secret_scanning_alert" => !has_dependency,
+            _ => true,
+        }
     }
 }
 
@@ -244,12 +274,84 @@ impl<'de: 'a, 'a> Visitor<'de> for HeadVisitor<'a> {
                 return Err(A::Error::custom("a member is there twice"));
             }
             head.marks.0 |= bit;
-            let value = map.next_value::<Raw<'_>>()?;
-            let subjects = SUBJECTS.iter().zip(&mut head.subjects);
-            for (_, subject) in subjects.filter(|(it, _)| **it == name) {
-                *subject = Some(value).filter(|it| it.get() != "null");
+            let mut subjects = SUBJECTS.iter().zip(&mut head.subjects);
+            match subjects.find(|(it, _)| **it == name) {
+                Some((_, subject)) => *subject = map.next_value()?,
+                None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
         Ok(head)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Subject<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SubjectVisitor)
+    }
+}
+
+struct SubjectVisitor;
+
+impl<'de> Visitor<'de> for SubjectVisitor {
+    type Value = Subject<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Subject<'de>, E> {
+        Ok(Subject::None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Subject<'de>, E> {
+        Ok(Subject::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Subject<'de>, E> {
+        Ok(Subject::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Subject<'de>, E> {
+        Ok(Subject::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Subject<'de>, E> {
+        Ok(Subject::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Subject<'de>, E> {
+        Ok(Subject::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Subject<'de>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Subject::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Subject<'de>, A::Error> {
+        let mut times = Vec::new();
+        let (mut has_secret_type, mut has_dependency) = (false, false);
+        while let Some(Text(name)) = map.next_key()? {
+            match &*name {
+                "updated_at" => {
+                    times.push(map.next_value::<Raw<'_>>()?);
+                    continue;
+                }
+                "secret_type" => has_secret_type = true,
+                "dependency" => has_dependency = true,
+                _ => (),
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        let updated_at = match *times {
+            [it] => Some(it),
+            // Which of two times is meant is not known.
+            _ => None,
+        };
+        Ok(Subject::Object {
+            updated_at,
+            has_secret_type,
+            has_dependency,
+        })
     }
 }
