@@ -49,7 +49,7 @@ pub fn run(
     let fixed = Fixed::of(&config);
     let store = Store::open(&config.database)?;
     let runtimes = Runtimes::start()?;
-    let (http, work) = (&runtimes.http, &runtimes.work);
+    let ([http, ..], work) = (&runtimes.http, &runtimes.work);
     let key = http.block_on(store.artefact_key())?;
     let deployments = Deployments::new(&config, store.clone(), &key)?;
     let mut setup = Setup::load(config, &deployments.sandbox, None)?;
@@ -94,6 +94,7 @@ pub fn run(
         listener,
         http::router(state),
         http_live,
+        runtimes.http.each_ref().map(|it| it.handle().clone()),
         stopping.told.clone(),
     );
     serving.spawn_on(server, http.handle());
@@ -269,7 +270,11 @@ impl Stopping {
     }
 
     fn shut_down(&self, runtimes: Runtimes) {
-        for runtime in [runtimes.http, runtimes.work, runtimes.guests] {
+        for runtime in runtimes
+            .http
+            .into_iter()
+            .chain([runtimes.work, runtimes.guests])
+        {
             if *self.told_twice.borrow() {
                 runtime.shutdown_background();
             } else {

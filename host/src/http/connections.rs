@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -98,10 +99,13 @@ struct Server {
 }
 
 /// Serves until `stopped` becomes true, then ends each connection after the answers that are under way.
-pub async fn serve(
+///
+/// Connections go to the runtimes in turns, and stay there.
+pub async fn serve<const N: usize>(
     listener: TcpListener,
     router: Router,
     live: Arc<Live>,
+    runtimes: [Handle; N],
     mut stopped: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -112,12 +116,12 @@ pub async fn serve(
         stopped: stopped.clone(),
     };
     let mut connections = JoinSet::new();
-    loop {
+    for runtime in runtimes.iter().cycle() {
         let (stream, remote, place) = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = stop(&mut stopped) => break,
         };
-        connections.spawn(greet(stream, remote, server.clone(), place));
+        connections.spawn_on(greet(stream, remote, server.clone(), place), runtime);
         while connections.try_join_next().is_some() {}
     }
     // New ones are refused at once instead of waiting for nobody.
@@ -126,11 +130,17 @@ pub async fn serve(
 }
 
 /// A connection with its place, which is given back when it is dropped.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, Place) {
+///
+/// Of no runtime yet: whoever serves it registers it with its own.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (std::net::TcpStream, SocketAddr, Place) {
     // There is always one some time: nobody closes the semaphore.
     let place = places.clone().acquire_owned().await.ok();
     loop {
-        match listener.accept().await {
+        let accepted = listener.accept().await;
+        match accepted.and_then(|(stream, remote)| Ok((stream.into_std()?, remote))) {
             Ok((stream, remote)) => return (stream, remote, place),
             Err(error) => {
                 tracing::warn!(error = %error, "cannot accept a connection");
@@ -141,7 +151,11 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 }
 
 /// Makes a connection secret where it is to be, then answers on it.
-async fn greet(stream: TcpStream, remote: SocketAddr, server: Server, _place: Place) {
+async fn greet(stream: std::net::TcpStream, remote: SocketAddr, server: Server, _place: Place) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(error = %error, "cannot serve a connection"),
+    };
     // An answer is written as a whole; only fails on a connection that is gone.
     let _ = stream.set_nodelay(true);
     let Some(tls) = server.live.current().config.tls.clone() else {
