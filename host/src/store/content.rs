@@ -15,6 +15,8 @@ use super::StoreError;
 const COMPRESS_BYTES_MIN: usize = 256;
 /// Contents up to this size are packed in memory that a thread keeps.
 const SCRATCH_BYTES_MAX: usize = 60 << 10;
+/// Larger contents are not packed by the writer thread, where others would wait: about 20 µs.
+const QUICK_BYTES_MAX: usize = 16 << 10;
 /// No event is larger: the largest body that can be configured, and its headers. A damaged row
 /// that claims more is not given the memory.
 const CONTENT_BYTES_MAX: usize = 64 << 20;
@@ -41,13 +43,22 @@ thread_local! {
     });
 }
 
-/// Packs before the writer thread gets it, so that compression costs no write time.
-pub(super) fn pack(headers: &Headers, body: &[u8]) -> Content {
-    let headers_bytes: usize = headers
-        .0
-        .iter()
+/// Whether [`pack`] takes so long that others should not wait for it.
+pub(super) fn takes_long(headers: &Headers, body: &[u8]) -> bool {
+    QUICK_BYTES_MAX < length(headers) + body.len()
+}
+
+/// The length of the headers' part.
+fn length(headers: &Headers) -> usize {
+    let texts = headers.0.iter();
+    texts
         .map(|(name, value)| 8 + name.len() + value.len())
-        .sum();
+        .sum()
+}
+
+/// Compresses what shrinks.
+pub(super) fn pack(headers: &Headers, body: &[u8]) -> Content {
+    let headers_bytes = length(headers);
     if 4 + headers_bytes + body.len() <= SCRATCH_BYTES_MAX {
         PACKER.with_borrow_mut(|it| it.pack(headers, headers_bytes, body))
     } else {

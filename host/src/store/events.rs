@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::content::{self, Content};
 use super::keys::KeyHash;
@@ -41,7 +41,9 @@ SELECT encoding, content
 struct Prepared {
     event: NewEvent,
     runs: Vec<PreparedRun>,
-    content: Content,
+    /// Only where packing takes long. The writer thread packs the others, once it knows them to be
+    /// new: it waits for the disk half of its time, and a repeat costs nothing.
+    packed: Option<Content>,
     id_hash: KeyHash,
     content_hash: Option<KeyHash>,
 }
@@ -79,7 +81,8 @@ impl Store {
                 .content_key
                 .as_ref()
                 .map(|it| hash("content", &it.key)),
-            content: content::pack(&event.headers, &event.body),
+            packed: content::takes_long(&event.headers, &event.body)
+                .then(|| content::pack(&event.headers, &event.body)),
             runs: event
                 .runs
                 .iter()
@@ -176,26 +179,35 @@ fn insert_event(
     content_until: Option<TimestampMs>,
 ) -> Result<(), StoreError> {
     let event = &prepared.event;
-    tx.prepare_cached(INSERT_EVENT)?.execute(named_params! {
-        ":seq": event_seq,
-        ":id": event.id.to_bytes(),
-        ":tenant": event.tenant,
-        ":integration_id": event.integration_id,
-        ":source": event.source,
-        ":event_type": event.event_type,
-        ":idempotency_key": event.idempotency_key,
-        ":received_at": event.received_at,
-        ":occurred_at": event.occurred_at,
-        ":body_bytes": event.body.len(),
-        ":id_hash": prepared.id_hash,
-        ":content_hash": prepared.content_hash,
-        ":content_until": content_until,
-    })?;
-    tx.prepare_cached(INSERT_CONTENT)?.execute(named_params! {
-        ":event_seq": event_seq,
-        ":encoding": prepared.content.encoding,
-        ":content": prepared.content.bytes,
-    })?;
+    // By position and not by name: SQLite looks a name up among all of a statement's, for every event.
+    tx.prepare_cached(INSERT_EVENT)?.execute(params![
+        event_seq,
+        event.id.to_bytes(),
+        event.tenant,
+        event.integration_id,
+        event.source,
+        event.event_type,
+        event.idempotency_key,
+        event.received_at,
+        event.occurred_at,
+        event.body.len(),
+        prepared.id_hash,
+        prepared.content_hash,
+        content_until,
+    ])?;
+    let packed_here;
+    let content = match &prepared.packed {
+        Some(packed) => packed,
+        None => {
+            packed_here = content::pack(&event.headers, &event.body);
+            &packed_here
+        }
+    };
+    tx.prepare_cached(INSERT_CONTENT)?.execute(params![
+        event_seq,
+        content.encoding,
+        content.bytes
+    ])?;
     Ok(())
 }
 
