@@ -15,7 +15,7 @@ use crate::model::event::ContentKey;
 use crate::model::secret::Secret;
 use crate::model::source::Source;
 
-/// How long the same body counts as a repeat, under whatever delivery id.
+/// How long the same signed body counts as a repeat, under whatever delivery id.
 ///
 /// The delivery id is unsigned, so whoever holds one signed body can send it again
 /// under new ids. Longer than a burst of such repeats, short enough that a body
@@ -54,12 +54,13 @@ pub fn verify(secrets: &[Secret], delivery: Delivery<'_>) -> Result<usize, Rejec
 pub fn identify(delivery: Delivery<'_>, content: &[u8]) -> EventIdentity {
     let event = documented(delivery, content)
         .unwrap_or_else(|| payload::unparsable(&Source::Github, delivery.body));
-    let content_key = ContentKey {
-        key: mac::sha256_hex(&[delivery.body]),
+    // The signature stands for the body that it was checked against: it is its keyed hash.
+    let content_key = delivery.headers.get(SIGNATURE).map(|it| ContentKey {
+        key: it.to_owned(),
         window_ms: Some(CONTENT_WINDOW_MS),
-    };
+    });
     EventIdentity {
-        content_key: Some(content_key),
+        content_key,
         ..event
     }
 }
