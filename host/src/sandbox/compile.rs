@@ -13,19 +13,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use close_fds::set_fds_cloexec_threadsafe;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use self::child::COMPILE_MEMORY_MIB;
 pub use self::queue::COMPILES_WAITING_MAX;
 use self::queue::Queue;
 use super::artefacts::Trusted;
 use super::load::LoadError;
-use super::meter::PAUSE;
 
 /// The hidden command that compiles.
 pub const COMMAND: &str = "compile-component";
@@ -39,8 +38,6 @@ const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 const COMPLAINT_BYTES_MAX: u64 = 1_000;
 /// The first descriptor after standard input, output and error.
 const FIRST_OTHER_DESCRIPTOR: i32 = 3;
-/// How long it computes before it leaves its processor to the kernel's threads for a [`PAUSE`].
-const STRETCH: Duration = Duration::from_millis(1);
 /// How often is looked whether a process that has answered is gone.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -156,7 +153,8 @@ fn converse(child: &mut Child, component: &[u8], deadline: Instant) -> io::Resul
             answer
         });
         let stderr = scope.spawn(move || read_up_to(stderr, COMPLAINT_BYTES_MAX));
-        let status = match pace(child, &answered, deadline) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let status = match answered.recv_timeout(left) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => wait_until(child, deadline),
             Err(RecvTimeoutError::Timeout) => Ok(None),
         };
@@ -172,22 +170,6 @@ fn converse(child: &mut Child, component: &[u8], deadline: Instant) -> io::Resul
             stderr,
         }))
     })
-}
-
-/// Waits for its answer, and stops it for a moment again and again.
-fn pace(child: &Child, answered: &Receiver<()>, deadline: Instant) -> Result<(), RecvTimeoutError> {
-    let process = Pid::from_child(child);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match answered.recv_timeout(left.min(STRETCH)) {
-            Err(RecvTimeoutError::Timeout) if STRETCH < left => (),
-            answered => return answered,
-        }
-        // These fail only where it has ended. If this process ends in between, so does that one.
-        let _ = kill_process(process, Signal::STOP);
-        thread::sleep(PAUSE);
-        let _ = kill_process(process, Signal::CONT);
-    }
 }
 
 /// How it ended, if it does in time.

@@ -20,7 +20,7 @@ use crate::model::policy::Limits;
 /// A flush of the disk needs a thread of the kernel, which is bound to a processor. Linux lets that
 /// thread wait 6 ms behind a thread that computes without a pause, whatever the priorities of the two
 /// (`docs/decisions/0003`), several times for one flush; and every acknowledgement waits for a flush.
-pub(super) const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// A limit was passed: carried through wasmtime as the error that ends the guest.
 #[derive(Clone, Debug, thiserror::Error)]

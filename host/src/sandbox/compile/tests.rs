@@ -89,26 +89,6 @@ fn who_does_not_answer_in_time_is_gone_afterwards() {
 }
 
 #[test]
-fn who_computes_on_and_on_is_stopped_again_and_again() {
-    // A stop is a switch of its own will to the kernel, and this script has no other reason for many.
-    let script = "i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; \
-                  while read -r name count; do [ $name = voluntary_ctxt_switches: ] && echo $count; done \
-                  </proc/$$/status";
-    let mut child = Command::new("sh")
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let ended = converse(&mut child, b"", deadline).unwrap().unwrap();
-    let switches = String::from_utf8(ended.answer).unwrap();
-    let switches: u32 = switches.trim().parse().unwrap();
-    assert!(20 < switches, "{switches}");
-}
-
-#[test]
 fn a_program_that_is_not_there_is_named_as_the_cause() {
     let compiler = Compiler::with(PathBuf::from("/nowhere/triage"));
     assert!(matches!(
