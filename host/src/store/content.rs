@@ -175,6 +175,14 @@ mod tests {
     }
 
     #[test]
+    fn only_small_contents_are_packed_while_others_wait() {
+        let headers = Headers(vec![("a".to_owned(), "b".to_owned())]);
+        let fits = vec![0; QUICK_BYTES_MAX - length(&headers)];
+        assert!(!takes_long(&headers, &fits));
+        assert!(takes_long(&headers, &[&*fits, b"1"].concat()));
+    }
+
+    #[test]
     fn repetitive_content_shrinks() {
         let content = pack(&Headers::default(), &b"{\"a\":1}".repeat(300));
         assert_eq!(content.encoding, "lz4");
