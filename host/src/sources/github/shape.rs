@@ -329,12 +329,13 @@ impl<'de> Visitor<'de> for SubjectVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Subject<'de>, A::Error> {
-        let mut times = Vec::new();
+        let (mut updated_at, mut times) = (None, 0);
         let (mut has_secret_type, mut has_dependency) = (false, false);
         while let Some(Text(name)) = map.next_key()? {
             match &*name {
                 "updated_at" => {
-                    times.push(map.next_value::<Raw<'_>>()?);
+                    updated_at = Some(map.next_value::<Raw<'_>>()?);
+                    times += 1;
                     continue;
                 }
                 "secret_type" => has_secret_type = true,
@@ -343,13 +344,9 @@ impl<'de> Visitor<'de> for SubjectVisitor {
             }
             map.next_value::<IgnoredAny>()?;
         }
-        let updated_at = match *times {
-            [it] => Some(it),
-            // Which of two times is meant is not known.
-            _ => None,
-        };
         Ok(Subject::Object {
-            updated_at,
+            // Which of two is meant is not known.
+            updated_at: updated_at.filter(|_| times == 1),
             has_secret_type,
             has_dependency,
         })

@@ -200,6 +200,9 @@ fn github_events_happened_when_their_subject_was_updated() {
         r#"{"issue":{"updated_at":"2020-01-01T00:00:00Z"},"comment":{"updated_at":"2024-11-15T21:12:01Z"}}"#,
         Some(NOW),
     );
+    let twice =
+        r#"{"issue":{"updated_at":"2020-01-01T00:00:00Z","updated_at":"2024-11-15T21:12:01Z"}}"#;
+    check(twice, None);
     check(r#"{"issue":{"updated_at":null}}"#, None);
     check(r#"{"issue":{}}"#, None);
     check(r#"{"issue":5}"#, None);
