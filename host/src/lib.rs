@@ -21,6 +21,7 @@ pub mod fail_point;
 pub mod live;
 pub mod model;
 pub mod runtimes;
+pub mod threads;
 
 // The order of data. Blank lines keep it: a formatter sorts what stands together.
 pub mod http;

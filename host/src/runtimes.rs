@@ -8,11 +8,17 @@
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::threads;
+
 /// Threads that serve HTTP, each with connections of its own: what is woken and freed on the thread that
 /// it began on costs less than what another one takes over.
 const HTTP_THREADS: usize = 2;
 
 /// How far guests step back: beside a thread of the usual priority, one gets a tenth of a processor.
+///
+/// Not the scheduling class that gets what nobody else wants (`SCHED_IDLE`): on a machine that other
+/// programs keep busy, guests would not run at all then, and their policies' time limits would end
+/// them for nothing that they did.
 const GUEST_NICE: i32 = 10;
 
 /// One group of threads each.
@@ -32,7 +38,7 @@ impl Runtimes {
         Ok(Self {
             http: [runtime("http", 1, || ())?, runtime("http", 1, || ())?],
             work: runtime("worker", processors, || ())?,
-            guests: runtime("guest", processors, step_back)?,
+            guests: runtime("guest", processors, || threads::step_back(GUEST_NICE))?,
         })
     }
 }
@@ -45,17 +51,4 @@ fn runtime(name: &str, threads: usize, first: fn()) -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .with_context(|| format!("cannot start the {name} threads"))
-}
-
-/// Gives this thread a smaller share of a processor that others want too (nice(2); on Linux it is
-/// a thread's own).
-///
-/// Not the scheduling class that gets what nobody else wants (`SCHED_IDLE`): on a machine that other
-/// programs keep busy, guests would not run at all then, and their policies' time limits would end
-/// them for nothing that they did.
-fn step_back() {
-    // Never needed to work, only to work well.
-    if let Err(error) = rustix::process::setpriority_process(None, GUEST_NICE) {
-        tracing::debug!(error = %error, "a thread's priority cannot be lowered");
-    }
 }

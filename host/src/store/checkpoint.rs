@@ -2,9 +2,12 @@
 //!
 //! In the writer thread it would take a fifth of the time, and every event of that time would
 //! wait. Beside a writer that never pauses the log is never moved as a whole, so that it would
-//! grow for ever: when it is long, the writer moves the little that is left itself, and starts
+//! grow for ever: when it is long, and little is left, the writer moves that itself, and starts
 //! the log anew (<https://sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
+use std::fs::File;
+use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,17 +15,31 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::fs::{Advice, fadvise};
 
 use super::{OpenError, schema};
+use crate::threads;
 
 /// Pages in the log before it is moved: 8 MiB.
 const PAGES_MIN: i32 = 1_000;
-/// Pages in the log before the writer moves the rest itself: 64 MiB.
+/// Pages in the log before it is started anew: 64 MiB.
 const PAGES_MAX: i32 = 8_000;
+/// Pages that the writer moves itself to start the log anew: one to four milliseconds.
+const PAGES_LEFT_MAX: i32 = 250;
+/// Pages in the log before the writer moves all that is left, however long it takes: 256 MiB.
+const PAGES_TOO_MANY: i32 = 32_000;
 /// The pause between two moves: each flushes the database file.
 const PAUSE: Duration = Duration::from_millis(25);
 /// The pause after one that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// How far the thread steps back. Copying pages it would keep its processor for milliseconds, and
+/// Linux lets a writer whose flush has ended wait for that.
+const NICE: i32 = 10;
+/// What stays in the system's cache of what was written last: what is read next.
+///
+/// What is older leaves it, so that what comes takes the memory that was just given back. Memory
+/// that a virtual machine must get from its host first costs more than the write.
+const CACHED_BYTES: u64 = 256 << 20;
 
 const MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
@@ -32,18 +49,25 @@ pub(super) struct Checkpointer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// How long the log is, told by the writer after each commit.
+/// The log, as the writer and the thread tell each other.
 #[derive(Default)]
 struct Log {
+    /// How many it has, after the last commit.
     pages: AtomicI32,
+    /// How many of them are in the database file and flushed.
+    moved: AtomicI32,
     closed: AtomicBool,
     is_long: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Checkpointer {
-    /// Starts moving what `writer` commits.
-    pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Self, OpenError> {
+    /// Starts moving what `writer` commits to `file`, the database.
+    pub(super) fn start(
+        path: &Path,
+        file: Arc<File>,
+        writer: &mut Connection,
+    ) -> Result<Self, OpenError> {
         let sqlite = |source| OpenError::Sqlite {
             path: path.to_owned(),
             source,
@@ -61,7 +85,10 @@ impl Checkpointer {
         let moved = log.clone();
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
-            .spawn(move || moved.follow(&connection))
+            .spawn(move || {
+                threads::step_back(NICE);
+                moved.follow(&connection, &file);
+            })
             .map_err(|source| OpenError::Io {
                 path: path.to_owned(),
                 source,
@@ -74,8 +101,10 @@ impl Checkpointer {
 
     /// Called by the writer between two transactions.
     pub(super) fn after_commit(&self, writer: &Connection) {
-        if PAGES_MAX <= self.log.pages.load(Ordering::Relaxed) {
-            // Nothing happens while the thread is at it; then the next commit tries again.
+        if self.log.is_ripe() {
+            // Where somebody still reads what is to be written over, the log goes on. The thread
+            // says when it is worth the next try.
+            self.log.moved.store(0, Ordering::Relaxed);
             if let Err(error) = move_log(writer) {
                 tracing::debug!(error = %error, "the log of writes cannot be moved now");
             }
@@ -120,24 +149,86 @@ impl Log {
         *is_long = false;
     }
 
-    fn follow(&self, connection: &Connection) {
+    /// Whether the writer should start it anew.
+    fn is_ripe(&self) -> bool {
+        let pages = self.pages.load(Ordering::Relaxed);
+        let left = pages - self.moved.load(Ordering::Relaxed);
+        PAGES_TOO_MANY <= pages || PAGES_MAX <= pages && left <= PAGES_LEFT_MAX
+    }
+
+    fn follow(&self, connection: &Connection, file: &File) {
+        let mut cache = Cache::of(file);
         loop {
             self.wait();
             if self.closed.load(Ordering::Relaxed) {
                 return;
             }
-            let pause = match move_log(connection) {
+            let pause = match self.move_and_flush(connection, file) {
+                // The writer never pauses: what came meanwhile is soon moved.
+                Ok(()) if PAGES_MAX <= self.pages.load(Ordering::Relaxed) && !self.is_ripe() => {
+                    Duration::ZERO
+                }
                 Ok(()) => PAUSE,
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot move the log of writes to the database; it grows meanwhile");
                     PAUSE_AFTER_ERROR
                 }
             };
+            cache.let_go(file);
             std::thread::sleep(pause);
         }
     }
+
+    /// SQLite flushes the database file only when all of the log is moved, which the writer would
+    /// wait for. So what is moved is flushed here.
+    fn move_and_flush(&self, connection: &Connection, file: &File) -> Result<(), MoveError> {
+        let moved = move_log(connection)?;
+        file.sync_data()?;
+        self.moved.store(moved, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
-fn move_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.prepare_cached(MOVE)?.query_row([], |_| Ok(()))
+#[derive(Debug, thiserror::Error)]
+enum MoveError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the database file cannot be flushed: {0}")]
+    Flush(#[from] io::Error),
+}
+
+/// How many pages of the log are in the database file then.
+fn move_log(connection: &Connection) -> rusqlite::Result<i32> {
+    connection
+        .prepare_cached(MOVE)?
+        .query_row([], |row| row.get("checkpointed"))
+}
+
+/// What the system's cache still holds of the database file.
+struct Cache {
+    /// Where that begins, in bytes.
+    from: u64,
+}
+
+impl Cache {
+    /// Of what the file had before, nothing is let go: it may be what is read most.
+    fn of(file: &File) -> Self {
+        Self { from: length(file) }
+    }
+
+    fn let_go(&mut self, file: &File) {
+        let until = length(file).saturating_sub(CACHED_BYTES);
+        let Some(bytes) = until.checked_sub(self.from).and_then(NonZeroU64::new) else {
+            return;
+        };
+        // Never needed to work, only to work well.
+        if let Err(error) = fadvise(file, self.from, Some(bytes), Advice::DontNeed) {
+            tracing::debug!(error = %error, "the system's cache cannot be told");
+        }
+        self.from = until;
+    }
+}
+
+fn length(file: &File) -> u64 {
+    file.metadata().map_or(0, |it| it.len())
 }

@@ -174,7 +174,15 @@ pub struct Store {
     hasher: Arc<KeyHasher>,
     rejections: Arc<rejections::Pressure>,
     uses: Arc<secrets::Uses>,
-    _lock: Option<Arc<File>>,
+    _held: Option<Arc<Held>>,
+}
+
+/// What the process that serves holds open until all connections are closed.
+struct Held {
+    _lock: File,
+    /// Closing a file ends every lock that the process has on it, SQLite's as well
+    /// (<https://www.sqlite.org/howtocorrupt.html>, 2.2): so it is the last that is closed.
+    _database: Arc<File>,
 }
 
 impl Store {
@@ -232,9 +240,17 @@ impl Store {
             None => rejections::Pressure::default(),
         };
         // Beside a process that serves, that one's thread moves what this one writes.
-        let checkpointer = match &lock {
-            Some(_) => Some(Checkpointer::start(path, &mut connection)?),
-            None => None,
+        let (checkpointer, held) = match lock {
+            Some(lock) => {
+                let database = Arc::new(schema::open_file(path)?);
+                let held = Held {
+                    _lock: lock,
+                    _database: database.clone(),
+                };
+                let checkpointer = Checkpointer::start(path, database, &mut connection)?;
+                (Some(checkpointer), Some(Arc::new(held)))
+            }
+            None => (None, None),
         };
         let writer = Writer::start(connection, memory.clone(), checkpointer);
         Ok(Self {
@@ -244,7 +260,7 @@ impl Store {
             hasher: Arc::new(hasher),
             rejections: Arc::new(rejections),
             uses: Arc::default(),
-            _lock: lock.map(Arc::new),
+            _held: held,
         })
     }
 
@@ -266,7 +282,7 @@ impl Store {
             hasher: Arc::new(hasher),
             rejections: Arc::default(),
             uses: Arc::default(),
-            _lock: None,
+            _held: None,
         })
     }
 

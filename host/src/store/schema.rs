@@ -96,6 +96,16 @@ pub(super) fn checkpointing_connection(path: &Path) -> rusqlite::Result<Connecti
     Ok(connection)
 }
 
+/// The database file itself, beside the connections: to flush it, never to read or write it.
+///
+/// To be closed after every connection: see `Held`.
+pub(super) fn open_file(path: &Path) -> Result<File, OpenError> {
+    File::open(path).map_err(|source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 pub(super) fn reading_connection(path: &Path) -> rusqlite::Result<Connection> {
     // Not read-only for SQLite: a reader of a WAL database must be able to make its index file.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
