@@ -20,8 +20,9 @@ use rustix::fs::{Advice, fadvise};
 use super::{OpenError, schema};
 use crate::threads;
 
-/// Pages in the log before it is moved: 8 MiB.
-const PAGES_MIN: i32 = 1_000;
+/// Pages in the log that are not moved yet, before they are: 4 MiB. A flush of more would hold up those of
+/// the log for longer.
+const PAGES_MIN: i32 = 500;
 /// Pages in the log before it is started anew: 64 MiB.
 const PAGES_MAX: i32 = 8_000;
 /// Pages that the writer moves itself to start the log anew: one to four milliseconds.
@@ -29,7 +30,7 @@ const PAGES_LEFT_MAX: i32 = 250;
 /// Pages in the log before the writer moves all that is left, however long it takes: 256 MiB.
 const PAGES_TOO_MANY: i32 = 32_000;
 /// The pause between two moves: each flushes the database file.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(10);
 /// The pause after one that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How far the thread steps back. Copying pages it would keep its processor for milliseconds, and
@@ -125,7 +126,11 @@ impl Drop for Checkpointer {
 impl Log {
     fn tell(&self, pages: i32) {
         self.pages.store(pages, Ordering::Relaxed);
-        if PAGES_MIN <= pages {
+        if pages < self.moved.load(Ordering::Relaxed) {
+            // It was begun anew.
+            self.moved.store(0, Ordering::Relaxed);
+        }
+        if PAGES_MIN <= self.left() {
             self.wake();
         }
     }
@@ -152,8 +157,12 @@ impl Log {
     /// Whether the writer should start it anew.
     fn is_ripe(&self) -> bool {
         let pages = self.pages.load(Ordering::Relaxed);
-        let left = pages - self.moved.load(Ordering::Relaxed);
-        PAGES_TOO_MANY <= pages || PAGES_MAX <= pages && left <= PAGES_LEFT_MAX
+        PAGES_TOO_MANY <= pages || PAGES_MAX <= pages && self.left() <= PAGES_LEFT_MAX
+    }
+
+    /// Pages that are not moved yet.
+    fn left(&self) -> i32 {
+        self.pages.load(Ordering::Relaxed) - self.moved.load(Ordering::Relaxed)
     }
 
     fn follow(&self, connection: &Connection, file: &File) {
