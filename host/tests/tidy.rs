@@ -11,7 +11,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Crate → the only places of `host/src` that may name it.
-const DOORS: [(&str, &[&str]); 10] = [
+const DOORS: [(&str, &[&str]); 9] = [
     ("rusqlite", &["store"]),
     ("wasmtime", &["sandbox"]),
     ("wasmtime_wasi", &["sandbox"]),
@@ -20,7 +20,6 @@ const DOORS: [(&str, &[&str]); 10] = [
     ("arc_swap", &["live"]),
     ("chacha20poly1305", &["store"]),
     ("flate2", &["content"]),
-    ("thread_priority", &["runtimes"]),
     ("close_fds", &["sandbox"]),
 ];
 

@@ -20,15 +20,18 @@ use rustix::fs::{Advice, fadvise};
 use super::{OpenError, schema};
 use crate::threads;
 
+#[cfg(test)]
+mod tests;
+
 /// Pages in the log that are not moved yet, before they are: 4 MiB. A flush of more would hold up those of
 /// the log for longer.
 const PAGES_MIN: i32 = 500;
-/// Pages in the log before it is started anew: 64 MiB.
-const PAGES_MAX: i32 = 8_000;
+/// Pages in the log before it is started anew: 64 MiB. Tests do not write that much.
+const PAGES_MAX: i32 = if cfg!(test) { 800 } else { 8_000 };
 /// Pages that the writer moves itself to start the log anew: one to four milliseconds.
 const PAGES_LEFT_MAX: i32 = 250;
 /// Pages in the log before the writer moves all that is left, however long it takes: 256 MiB.
-const PAGES_TOO_MANY: i32 = 32_000;
+const PAGES_TOO_MANY: i32 = 4 * PAGES_MAX;
 /// The pause between two moves: each flushes the database file.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The pause after one that failed.
@@ -157,7 +160,11 @@ impl Log {
     /// Whether the writer should start it anew.
     fn is_ripe(&self) -> bool {
         let pages = self.pages.load(Ordering::Relaxed);
-        PAGES_TOO_MANY <= pages || PAGES_MAX <= pages && self.left() <= PAGES_LEFT_MAX
+        PAGES_TOO_MANY <= pages || self.is_long() && self.left() <= PAGES_LEFT_MAX
+    }
+
+    fn is_long(&self) -> bool {
+        PAGES_MAX <= self.pages.load(Ordering::Relaxed)
     }
 
     /// Pages that are not moved yet.
@@ -166,18 +173,16 @@ impl Log {
     }
 
     fn follow(&self, connection: &Connection, file: &File) {
-        let mut cache = Cache::of(file);
+        let mut cache = Cache { from: length(file) };
         loop {
             self.wait();
             if self.closed.load(Ordering::Relaxed) {
                 return;
             }
             let pause = match self.move_and_flush(connection, file) {
-                // The writer never pauses: what came meanwhile is soon moved.
-                Ok(()) if PAGES_MAX <= self.pages.load(Ordering::Relaxed) && !self.is_ripe() => {
-                    Duration::ZERO
-                }
-                Ok(()) => PAUSE,
+                // The writer never pauses: what came meanwhile is moved at once, so that little is left.
+                Ok(moved) if PAGES_LEFT_MAX < moved && self.is_long() => Duration::ZERO,
+                Ok(_) => PAUSE,
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot move the log of writes to the database; it grows meanwhile");
                     PAUSE_AFTER_ERROR
@@ -188,13 +193,12 @@ impl Log {
         }
     }
 
-    /// SQLite flushes the database file only when all of the log is moved, which the writer would
-    /// wait for. So what is moved is flushed here.
-    fn move_and_flush(&self, connection: &Connection, file: &File) -> Result<(), MoveError> {
+    /// How many more pages are in the database file then. SQLite flushes it only when all of the log is
+    /// moved, and the writer would wait for that: so it is flushed here.
+    fn move_and_flush(&self, connection: &Connection, file: &File) -> Result<i32, MoveError> {
         let moved = move_log(connection)?;
         file.sync_data()?;
-        self.moved.store(moved, Ordering::Relaxed);
-        Ok(())
+        Ok(moved - self.moved.swap(moved, Ordering::Relaxed))
     }
 }
 
@@ -213,28 +217,29 @@ fn move_log(connection: &Connection) -> rusqlite::Result<i32> {
         .query_row([], |row| row.get("checkpointed"))
 }
 
-/// What the system's cache still holds of the database file.
+/// What the system's cache holds of the database file.
 struct Cache {
-    /// Where that begins, in bytes.
+    /// Where that begins, in bytes. What was there at the start stays: it may be what is read most.
     from: u64,
 }
 
 impl Cache {
-    /// Of what the file had before, nothing is let go: it may be what is read most.
-    fn of(file: &File) -> Self {
-        Self { from: length(file) }
-    }
-
     fn let_go(&mut self, file: &File) {
-        let until = length(file).saturating_sub(CACHED_BYTES);
-        let Some(bytes) = until.checked_sub(self.from).and_then(NonZeroU64::new) else {
+        let Some((from, bytes)) = self.old(length(file)) else {
             return;
         };
         // Never needed to work, only to work well.
-        if let Err(error) = fadvise(file, self.from, Some(bytes), Advice::DontNeed) {
+        if let Err(error) = fadvise(file, from, Some(bytes), Advice::DontNeed) {
             tracing::debug!(error = %error, "the system's cache cannot be told");
         }
-        self.from = until;
+    }
+
+    /// What is older than the last [`CACHED_BYTES`] of a file of this length: where it begins, and its
+    /// bytes. Each part once.
+    fn old(&mut self, length: u64) -> Option<(u64, NonZeroU64)> {
+        let until = length.saturating_sub(CACHED_BYTES);
+        let bytes = until.checked_sub(self.from).and_then(NonZeroU64::new)?;
+        Some((std::mem::replace(&mut self.from, until), bytes))
     }
 }
 

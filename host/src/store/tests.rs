@@ -194,7 +194,7 @@ impl std::ops::Deref for TestStore {
 }
 
 /// An event as `http` would make it from a delivery.
-fn event(integration_id: &str, key: &str, now: TimestampMs) -> NewEvent {
+pub fn event(integration_id: &str, key: &str, now: TimestampMs) -> NewEvent {
     NewEvent {
         id: EventId::new(now),
         tenant: "acme".to_owned(),

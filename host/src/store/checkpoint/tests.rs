@@ -1,0 +1,92 @@
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::event::NewEvent;
+use crate::store::Store;
+use crate::store::tests::{NOW, event};
+
+const PAGE_BYTES: u64 = 8 << 10;
+
+fn log(pages: i32, moved: i32) -> Log {
+    Log {
+        pages: pages.into(),
+        moved: moved.into(),
+        ..Log::default()
+    }
+}
+
+#[test]
+fn the_writer_starts_a_long_log_anew_when_little_is_left() {
+    assert!(!log(PAGES_MAX - 1, PAGES_MAX - 1).is_ripe(), "short");
+    assert!(!log(PAGES_MAX, 0).is_ripe(), "the thread has much to move");
+    assert!(!log(PAGES_MAX, PAGES_MAX - PAGES_LEFT_MAX - 1).is_ripe());
+    assert!(log(PAGES_MAX, PAGES_MAX - PAGES_LEFT_MAX).is_ripe());
+}
+
+#[test]
+fn a_log_that_the_thread_does_not_get_moved_is_moved_by_the_writer() {
+    assert!(!log(PAGES_TOO_MANY - 1, 0).is_ripe());
+    assert!(log(PAGES_TOO_MANY, 0).is_ripe());
+}
+
+#[test]
+fn a_log_that_was_begun_anew_is_moved_from_its_begin() {
+    let log = log(PAGES_MAX, PAGES_MAX);
+    log.tell(1);
+    assert_eq!(log.left(), 1);
+    log.tell(PAGES_MIN);
+    assert_eq!(log.left(), PAGES_MIN);
+    assert!(*log.is_long.lock().unwrap(), "the thread is told");
+}
+
+#[test]
+fn what_was_written_last_stays_in_the_cache() {
+    let mut cache = Cache { from: 1_000 };
+    assert_eq!(cache.old(1_000 + CACHED_BYTES), None);
+    let part = |from, bytes| Some((from, NonZeroU64::new(bytes).unwrap()));
+    assert_eq!(cache.old(1_500 + CACHED_BYTES), part(1_000, 500));
+    assert_eq!(cache.old(1_500 + CACHED_BYTES), None, "once");
+    assert_eq!(cache.old(10), None, "a file that was cut off");
+    assert_eq!(cache.old(1_501 + CACHED_BYTES), part(1_500, 1));
+}
+
+/// Events that do not get smaller when they are packed, one after the other without a pause.
+async fn write(store: &Store, bytes: u64) {
+    let mut body = vec![0; 1 << 20];
+    StdRng::seed_from_u64(1).fill(&mut body[..]);
+    let body = bytes::Bytes::from(body);
+    for number in 0..bytes.div_ceil(body.len() as u64) {
+        let event = NewEvent {
+            body: body.clone(),
+            ..event("large", &number.to_string(), NOW)
+        };
+        store.accept(event).await.unwrap();
+    }
+}
+
+fn file_bytes(path: &Path, end: &str) -> u64 {
+    let mut path = path.as_os_str().to_owned();
+    path.push(end);
+    std::fs::metadata(path).unwrap().len()
+}
+
+#[tokio::test]
+async fn the_log_stays_bounded_beside_a_writer_that_never_pauses() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("triage.db");
+    Store::create(&path).unwrap();
+    let store = Store::open(&path).unwrap();
+    let bound = (PAGES_TOO_MANY as u64 + 1_000) * PAGE_BYTES;
+    write(&store, 2 * bound).await;
+    let log_bytes = file_bytes(&path, "-wal");
+    assert!(log_bytes < bound, "{log_bytes} of at most {bound}");
+    let database_bytes = file_bytes(&path, "");
+    assert!(
+        bound / 2 < database_bytes,
+        "only {database_bytes} were moved"
+    );
+}
