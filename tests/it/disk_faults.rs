@@ -33,7 +33,7 @@ const FULL_AFTER: [u64; 7] = [
     3 * FRAME_BYTES + 24,
     20 * FRAME_BYTES + 4096,
 ];
-/// The furthest random place: behind a checkpoint, which comes after 1,000 pages.
+/// The furthest random place: behind a checkpoint, which comes after 500 pages.
 const FULL_AFTER_MAX: u64 = 1_500 * FRAME_BYTES;
 /// Events in a full store: more than the host keeps keys of in memory, so that each commit also
 /// writes older keys.
