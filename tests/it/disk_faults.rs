@@ -237,6 +237,45 @@ fn a_database_that_cannot_grow_holds_up_nobody_while_its_log_can() {
     bench.check_end();
 }
 
+#[test]
+fn a_database_that_could_not_be_flushed_is_made_whole_from_its_log() {
+    let mut bench = Bench::new("no-database-flush");
+    let Bench {
+        host,
+        disk,
+        senders,
+        random,
+        ..
+    } = &mut bench;
+    disk.set_for(
+        ".db",
+        Fault::NoFlush {
+            after: 0,
+            times: Some(1),
+        },
+    );
+    let mut large = 0;
+    senders.while_sending(host.address(), CLIENTS, random, || {
+        wait_within(PATIENCE, "a flush that fails", || {
+            large += 1;
+            host.accept(&large_delivery(large));
+            match disk.failures().iter().any(|it| it == "fdatasync triage.db") {
+                true => Ok(()),
+                false => Err(format!("none after {large}")),
+            }
+        });
+    });
+    assert_eq!(bench.senders.refused(), 0);
+    bench.host.stop();
+    let log = bench.host.folder.path("triage.db-wal");
+    assert!(log.exists(), "only the log is known to hold everything");
+    bench.host.restart();
+    bench.senders.check_answered(&bench.host);
+    bench.others = large;
+    bench.check_recovered();
+    bench.check_end();
+}
+
 /// Half a megabyte that does not get smaller when it is packed.
 fn large_delivery(number: usize) -> Delivery {
     let mut random = StdRng::seed_from_u64(number as u64);

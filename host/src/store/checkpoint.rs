@@ -10,11 +10,11 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use rustix::fs::{Advice, fadvise};
 
 use super::{OpenError, schema};
@@ -60,7 +60,11 @@ struct Log {
     pages: AtomicI32,
     /// How many of them are in the database file and flushed.
     moved: AtomicI32,
+    /// A flush of the database file failed.
+    is_lost: AtomicBool,
     closed: AtomicBool,
+    /// Held by whoever moves.
+    moving: Mutex<()>,
     is_long: Mutex<bool>,
     changed: Condvar,
 }
@@ -106,13 +110,22 @@ impl Checkpointer {
     /// Called by the writer between two transactions.
     pub(super) fn after_commit(&self, writer: &Connection) {
         if self.log.is_ripe() {
+            // On a busy machine the thread may take long: then whoever writes waits for it.
+            let _moving = self.log.is_too_long().then(|| self.log.moving());
             // Where somebody still reads what is to be written over, the log goes on. The thread
             // says when it is worth the next try.
             self.log.moved.store(0, Ordering::Relaxed);
-            if let Err(error) = move_log(writer) {
+            if let Err(error) = move_log(writer).map_err(MoveError::from)
+                && !self.log.loses(&error)
+            {
                 tracing::debug!(error = %error, "the log of writes cannot be moved now");
             }
         }
+    }
+
+    /// Whether only the log is known to hold what was moved: then it must outlive this process.
+    pub(super) fn must_keep_log(&self) -> bool {
+        self.log.is_lost.load(Ordering::Relaxed)
     }
 }
 
@@ -159,8 +172,32 @@ impl Log {
 
     /// Whether the writer should start it anew.
     fn is_ripe(&self) -> bool {
-        let pages = self.pages.load(Ordering::Relaxed);
-        PAGES_TOO_MANY <= pages || self.is_long() && self.left() <= PAGES_LEFT_MAX
+        let is_due = self.is_too_long() || self.is_long() && self.left() <= PAGES_LEFT_MAX;
+        is_due && !self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether the error leaves open what is in the database file. Then nothing is moved any more.
+    ///
+    /// Linux forgets what it could not write: the next flush succeeds without it
+    /// (<https://lwn.net/Articles/752063/>), and SQLite would start the log anew. The next process
+    /// moves all of the log again.
+    fn loses(&self, error: &MoveError) -> bool {
+        let is_lost = error.is_flush();
+        if is_lost && !self.is_lost.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                error = %error,
+                "the database file cannot be flushed: its log holds everything, and grows until triage is started again; do so when the disk is well"
+            );
+        }
+        is_lost
+    }
+
+    fn is_too_long(&self) -> bool {
+        PAGES_TOO_MANY <= self.pages.load(Ordering::Relaxed)
+    }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_long(&self) -> bool {
@@ -183,6 +220,7 @@ impl Log {
                 // The writer never pauses: what came meanwhile is moved at once, so that little is left.
                 Ok(moved) if PAGES_LEFT_MAX < moved && self.is_long() => Duration::ZERO,
                 Ok(_) => PAUSE,
+                Err(error) if self.loses(&error) => return,
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot move the log of writes to the database; it grows meanwhile");
                     PAUSE_AFTER_ERROR
@@ -196,6 +234,7 @@ impl Log {
     /// How many more pages are in the database file then. SQLite flushes it only when all of the log is
     /// moved, and the writer would wait for that: so it is flushed here.
     fn move_and_flush(&self, connection: &Connection, file: &File) -> Result<i32, MoveError> {
+        let _moving = self.moving();
         let moved = move_log(connection)?;
         file.sync_data()?;
         Ok(moved - self.moved.swap(moved, Ordering::Relaxed))
@@ -206,8 +245,19 @@ impl Log {
 enum MoveError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error("the database file cannot be flushed: {0}")]
+    #[error(transparent)]
     Flush(#[from] io::Error),
+}
+
+impl MoveError {
+    fn is_flush(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error
+                .sqlite_error()
+                .is_some_and(|it| it.extended_code == ffi::SQLITE_IOERR_FSYNC),
+            Self::Flush(_) => true,
+        }
+    }
 }
 
 /// How many pages of the log are in the database file then.

@@ -91,6 +91,12 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || {
                 run(&disk, checkpointer.as_ref(), &waiting);
+                if checkpointer
+                    .as_ref()
+                    .is_some_and(Checkpointer::must_keep_log)
+                {
+                    std::mem::forget(disk.connection);
+                }
                 // The last connection that closes moves the rest and removes the log.
                 drop(checkpointer);
             })

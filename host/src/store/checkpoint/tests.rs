@@ -34,6 +34,18 @@ fn a_log_that_the_thread_does_not_get_moved_is_moved_by_the_writer() {
 }
 
 #[test]
+fn a_log_is_never_started_anew_when_a_flush_has_failed() {
+    let log = log(PAGES_TOO_MANY, PAGES_TOO_MANY);
+    let full = ffi::Error::new(ffi::SQLITE_FULL);
+    let no_flush = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+    let sqlite = |error| MoveError::from(rusqlite::Error::SqliteFailure(error, None));
+    assert!(!log.loses(&sqlite(full)), "nothing was moved");
+    assert!(log.is_ripe());
+    assert!(log.loses(&sqlite(no_flush)));
+    assert!(!log.is_ripe());
+}
+
+#[test]
 fn a_log_that_was_begun_anew_is_moved_from_its_begin() {
     let log = log(PAGES_MAX, PAGES_MAX);
     log.tell(1);
