@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,9 +42,17 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const NICE: i32 = 10;
 /// What stays in the system's cache of what was written last: what is read next.
 ///
-/// What is older leaves it, so that what comes takes the memory that was just given back. Memory
-/// that a virtual machine must get from its host first costs more than the write.
+/// Older contents leave it, so that what comes takes the memory that was just given back. Memory
+/// that a virtual machine must get from its host first costs more than the write. What finds repeats
+/// stays.
 const CACHED_BYTES: u64 = 256 << 20;
+/// A page with no more rows holds contents: the rows of other tables are a tenth as long.
+const CONTENT_ROWS_MAX: u16 = 12;
+
+/// Bytes of a page: see `schema`.
+const PAGE_BYTES: u64 = 8_192;
+/// The first byte of a leaf of a table.
+const TABLE_LEAF: u8 = 13;
 
 const MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
@@ -275,22 +284,38 @@ struct Cache {
 
 impl Cache {
     fn let_go(&mut self, file: &File) {
-        let Some((from, bytes)) = self.old(length(file)) else {
+        let Some((from, until)) = self.old(length(file)) else {
             return;
         };
-        // Never needed to work, only to work well.
-        if let Err(error) = fadvise(file, from, Some(bytes), Advice::DontNeed) {
-            tracing::debug!(error = %error, "the system's cache cannot be told");
+        let pages = from / PAGE_BYTES..until / PAGE_BYTES;
+        let mut contents = pages.filter(|it| is_content(file, *it)).peekable();
+        while let Some(first) = contents.next() {
+            let mut end = first + 1;
+            while contents.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            let bytes = NonZeroU64::new((end - first) * PAGE_BYTES);
+            // Never needed to work, only to work well.
+            if let Err(error) = fadvise(file, first * PAGE_BYTES, bytes, Advice::DontNeed) {
+                tracing::debug!(error = %error, "the system's cache cannot be told");
+            }
         }
     }
 
-    /// What is older than the last [`CACHED_BYTES`] of a file of this length: where it begins, and its
-    /// bytes. Each part once.
-    fn old(&mut self, length: u64) -> Option<(u64, NonZeroU64)> {
+    /// What is older than the last [`CACHED_BYTES`] of a file of this length: where it begins and ends.
+    /// Each part once.
+    fn old(&mut self, length: u64) -> Option<(u64, u64)> {
         let until = length.saturating_sub(CACHED_BYTES);
-        let bytes = until.checked_sub(self.from).and_then(NonZeroU64::new)?;
-        Some((std::mem::replace(&mut self.from, until), bytes))
+        (self.from < until).then(|| (std::mem::replace(&mut self.from, until), until))
     }
+}
+
+/// Whether a page is a leaf of a table with few, long rows (<https://sqlite.org/fileformat2.html>, 1.6).
+fn is_content(file: &File, page: u64) -> bool {
+    let mut head = [0; 5];
+    let read = file.read_exact_at(&mut head, page * PAGE_BYTES);
+    let [kind, _, _, rows @ ..] = head;
+    read.is_ok() && kind == TABLE_LEAF && u16::from_be_bytes(rows) <= CONTENT_ROWS_MAX
 }
 
 fn length(file: &File) -> u64 {

@@ -9,8 +9,6 @@ use crate::model::event::NewEvent;
 use crate::store::Store;
 use crate::store::tests::{NOW, event};
 
-const PAGE_BYTES: u64 = 8 << 10;
-
 fn log(pages: i32, moved: i32) -> Log {
     Log {
         pages: pages.into(),
@@ -59,18 +57,60 @@ fn a_log_that_was_begun_anew_is_moved_from_its_begin() {
 fn what_was_written_last_stays_in_the_cache() {
     let mut cache = Cache { from: 1_000 };
     assert_eq!(cache.old(1_000 + CACHED_BYTES), None);
-    let part = |from, bytes| Some((from, NonZeroU64::new(bytes).unwrap()));
-    assert_eq!(cache.old(1_500 + CACHED_BYTES), part(1_000, 500));
+    assert_eq!(cache.old(1_500 + CACHED_BYTES), Some((1_000, 1_500)));
     assert_eq!(cache.old(1_500 + CACHED_BYTES), None, "once");
     assert_eq!(cache.old(10), None, "a file that was cut off");
-    assert_eq!(cache.old(1_501 + CACHED_BYTES), part(1_500, 1));
+    assert_eq!(cache.old(1_501 + CACHED_BYTES), Some((1_500, 1_501)));
+}
+
+/// The pages of a table, and which of its rows are contents.
+fn contents_of(database: &Connection, file: &File, table: &str) -> (usize, usize) {
+    let mut pages = database
+        .prepare("SELECT pageno FROM dbstat WHERE name = :name AND pagetype = 'leaf'")
+        .unwrap();
+    let pages: Vec<u64> = pages
+        .query_map(&[(":name", table)], |row| row.get::<_, u64>("pageno"))
+        .unwrap()
+        .map(|it| it.unwrap() - 1)
+        .collect();
+    let contents = pages.iter().filter(|it| is_content(file, **it)).count();
+    (pages.len(), contents)
+}
+
+#[tokio::test]
+async fn only_contents_leave_the_cache() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("triage.db");
+    Store::create(&path).unwrap();
+    let store = Store::open(&path).unwrap();
+    for number in 0..200 {
+        let event = NewEvent {
+            body: noise(1_500),
+            ..event("small", &number.to_string(), NOW)
+        };
+        store.accept(event).await.unwrap();
+    }
+    drop(store);
+    let database = schema::checkpointing_connection(&path).unwrap();
+    let file = File::open(&path).unwrap();
+    let (pages, contents) = contents_of(&database, &file, "event_content");
+    assert!(10 < pages && contents == pages, "{contents} of {pages}");
+    let (pages, contents) = contents_of(&database, &file, "event");
+    assert!(2 < pages && contents <= 1, "{contents} of {pages}");
+    let (_, contents) = contents_of(&database, &file, "event_by_id");
+    assert_eq!(contents, 0);
+}
+
+/// Bytes that do not get smaller when they are packed.
+fn noise(bytes: usize) -> bytes::Bytes {
+    let mut noise = vec![0; bytes];
+    StdRng::seed_from_u64(1).fill(&mut noise[..]);
+    noise.into()
 }
 
 /// Events that do not get smaller when they are packed, one after the other without a pause.
 async fn write(store: &Store, bytes: u64) {
-    let mut body = vec![0; 1 << 20];
-    StdRng::seed_from_u64(1).fill(&mut body[..]);
-    let body = bytes::Bytes::from(body);
+    let body = noise(1 << 20);
     for number in 0..bytes.div_ceil(body.len() as u64) {
         let event = NewEvent {
             body: body.clone(),
