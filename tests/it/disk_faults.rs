@@ -213,17 +213,9 @@ fn a_database_that_cannot_grow_holds_up_nobody_while_its_log_can() {
         ..
     } = &mut bench;
     disk.set_for(".db", Fault::Full { after_bytes: 0 });
-    // Deliveries large enough for the log to be written back after a few of them.
     let mut large = 0;
     senders.while_sending(host.address(), CLIENTS, random, || {
-        wait_within(PATIENCE, "a checkpoint that fails", || {
-            large += 1;
-            host.accept(&large_delivery(large));
-            match disk.failures().iter().any(|it| it == "write triage.db") {
-                true => Ok(()),
-                false => Err(format!("none after {large}")),
-            }
-        });
+        large = accept_until(host, disk, "write triage.db");
         let answered = senders.answered();
         wait_for("answers", answered + ANSWERS, || senders.answered());
     });
@@ -256,14 +248,7 @@ fn a_database_that_could_not_be_flushed_is_made_whole_from_its_log() {
     );
     let mut large = 0;
     senders.while_sending(host.address(), CLIENTS, random, || {
-        wait_within(PATIENCE, "a flush that fails", || {
-            large += 1;
-            host.accept(&large_delivery(large));
-            match disk.failures().iter().any(|it| it == "fdatasync triage.db") {
-                true => Ok(()),
-                false => Err(format!("none after {large}")),
-            }
-        });
+        large = accept_until(host, disk, "fdatasync triage.db");
     });
     assert_eq!(bench.senders.refused(), 0);
     bench.host.stop();
@@ -274,6 +259,20 @@ fn a_database_that_could_not_be_flushed_is_made_whole_from_its_log() {
     bench.others = large;
     bench.check_recovered();
     bench.check_end();
+}
+
+/// Sends deliveries large enough for the log to be moved after a few of them; says how many it took.
+fn accept_until(host: &Host, disk: &Disk, failure: &str) -> usize {
+    let mut large = 0;
+    wait_within(PATIENCE, failure, || {
+        large += 1;
+        host.accept(&large_delivery(large));
+        match disk.failures().iter().any(|it| it == failure) {
+            true => Ok(()),
+            false => Err(format!("none after {large}")),
+        }
+    });
+    large
 }
 
 /// Half a megabyte that does not get smaller when it is packed.

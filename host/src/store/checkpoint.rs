@@ -6,9 +6,8 @@
 //! the log anew (<https://sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,6 +16,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::{OpenError, schema};
 use crate::threads;
@@ -54,6 +54,9 @@ const PAGE_BYTES: u64 = 8_192;
 /// The first byte of a leaf of a table.
 const TABLE_LEAF: u8 = 13;
 
+/// What a page begins with: its kind, and after two bytes the number of its rows.
+type Head = [u8; 5];
+
 const MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
 /// The thread that moves. Dropping it ends it.
@@ -65,15 +68,17 @@ pub(super) struct Checkpointer {
 /// The log, as the writer and the thread tell each other.
 #[derive(Default)]
 struct Log {
-    /// How many it has, after the last commit.
+    /// Pages that it has, after the last commit.
     pages: AtomicI32,
     /// How many of them are in the database file and flushed.
     moved: AtomicI32,
-    /// A flush of the database file failed.
-    is_lost: AtomicBool,
     closed: AtomicBool,
-    /// Held by whoever moves.
-    moving: Mutex<()>,
+    /// Held by whoever moves: whether a flush of the database file has failed.
+    ///
+    /// Then nothing is moved any more. Linux forgets what it could not write: the next flush succeeds
+    /// without it (<https://lwn.net/Articles/752063/>), and SQLite would start the log anew. The next
+    /// process moves all of the log again.
+    is_lost: Mutex<bool>,
     is_long: Mutex<bool>,
     changed: Condvar,
 }
@@ -118,23 +123,28 @@ impl Checkpointer {
 
     /// Called by the writer between two transactions.
     pub(super) fn after_commit(&self, writer: &Connection) {
-        if self.log.is_ripe() {
-            // On a busy machine the thread may take long: then whoever writes waits for it.
-            let _moving = self.log.is_too_long().then(|| self.log.moving());
-            // Where somebody still reads what is to be written over, the log goes on. The thread
-            // says when it is worth the next try.
-            self.log.moved.store(0, Ordering::Relaxed);
-            if let Err(error) = move_log(writer).map_err(MoveError::from)
-                && !self.log.loses(&error)
-            {
-                tracing::debug!(error = %error, "the log of writes cannot be moved now");
-            }
+        if !self.log.is_ripe() {
+            return;
+        }
+        // On a busy machine the thread may take long: with too long a log, whoever writes waits for it.
+        let Some(mut is_lost) = self.log.turn(self.log.is_too_long()) else {
+            return;
+        };
+        // Where somebody still reads what is to be written over, the log goes on. The thread says when
+        // it is worth the next try.
+        self.log.moved.store(0, Ordering::Relaxed);
+        // The thread meets every other error as well, and says so less often.
+        if let Err(error) = move_log(writer).map_err(MoveError::from)
+            && error.is_flush()
+        {
+            error.log();
+            *is_lost = true;
         }
     }
 
     /// Whether only the log is known to hold what was moved: then it must outlive this process.
     pub(super) fn must_keep_log(&self) -> bool {
-        self.log.is_lost.load(Ordering::Relaxed)
+        *self.log.is_lost()
     }
 }
 
@@ -181,32 +191,25 @@ impl Log {
 
     /// Whether the writer should start it anew.
     fn is_ripe(&self) -> bool {
-        let is_due = self.is_too_long() || self.is_long() && self.left() <= PAGES_LEFT_MAX;
-        is_due && !self.is_lost.load(Ordering::Relaxed)
+        self.is_too_long() || self.is_long() && self.left() <= PAGES_LEFT_MAX
     }
 
-    /// Whether the error leaves open what is in the database file. Then nothing is moved any more.
-    ///
-    /// Linux forgets what it could not write: the next flush succeeds without it
-    /// (<https://lwn.net/Articles/752063/>), and SQLite would start the log anew. The next process
-    /// moves all of the log again.
-    fn loses(&self, error: &MoveError) -> bool {
-        let is_lost = error.is_flush();
-        if is_lost && !self.is_lost.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                error = %error,
-                "the database file cannot be flushed: its log holds everything, and grows until triage is started again; do so when the disk is well"
-            );
-        }
-        is_lost
+    /// To be held while moving; `None` when nothing is to be moved any more, or somebody else is at it
+    /// and this one does not wait.
+    fn turn(&self, waits: bool) -> Option<MutexGuard<'_, bool>> {
+        let is_lost = match waits {
+            true => self.is_lost(),
+            false => self.is_lost.try_lock().ok()?,
+        };
+        (!*is_lost).then_some(is_lost)
+    }
+
+    fn is_lost(&self) -> MutexGuard<'_, bool> {
+        self.is_lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_too_long(&self) -> bool {
         PAGES_TOO_MANY <= self.pages.load(Ordering::Relaxed)
-    }
-
-    fn moving(&self) -> MutexGuard<'_, ()> {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_long(&self) -> bool {
@@ -225,16 +228,20 @@ impl Log {
             if self.closed.load(Ordering::Relaxed) {
                 return;
             }
+            let Some(mut is_lost) = self.turn(true) else {
+                return;
+            };
             let pause = match self.move_and_flush(connection, file) {
                 // The writer never pauses: what came meanwhile is moved at once, so that little is left.
                 Ok(moved) if PAGES_LEFT_MAX < moved && self.is_long() => Duration::ZERO,
                 Ok(_) => PAUSE,
-                Err(error) if self.loses(&error) => return,
                 Err(error) => {
-                    tracing::warn!(error = %error, "cannot move the log of writes to the database; it grows meanwhile");
+                    error.log();
+                    *is_lost = error.is_flush();
                     PAUSE_AFTER_ERROR
                 }
             };
+            drop(is_lost);
             cache.let_go(file);
             std::thread::sleep(pause);
         }
@@ -243,7 +250,6 @@ impl Log {
     /// How many more pages are in the database file then. SQLite flushes it only when all of the log is
     /// moved, and the writer would wait for that: so it is flushed here.
     fn move_and_flush(&self, connection: &Connection, file: &File) -> Result<i32, MoveError> {
-        let _moving = self.moving();
         let moved = move_log(connection)?;
         file.sync_data()?;
         Ok(moved - self.moved.swap(moved, Ordering::Relaxed))
@@ -267,6 +273,17 @@ impl MoveError {
             Self::Flush(_) => true,
         }
     }
+
+    fn log(&self) {
+        if self.is_flush() {
+            tracing::error!(
+                error = %self,
+                "the database file cannot be flushed: its log holds everything, and grows until triage is started again; do so when the disk is well"
+            );
+        } else {
+            tracing::warn!(error = %self, "cannot move the log of writes to the database; it grows meanwhile");
+        }
+    }
 }
 
 /// How many pages of the log are in the database file then.
@@ -288,7 +305,8 @@ impl Cache {
             return;
         };
         let pages = from / PAGE_BYTES..until / PAGE_BYTES;
-        let mut contents = pages.filter(|it| is_content(file, *it)).peekable();
+        let is_content = |page: &u64| cached_head(file, *page).is_some_and(is_content);
+        let mut contents = pages.filter(is_content).peekable();
         while let Some(first) = contents.next() {
             let mut end = first + 1;
             while contents.next_if_eq(&end).is_some() {
@@ -310,12 +328,17 @@ impl Cache {
     }
 }
 
+/// The first bytes of a page that is in the system's cache: none is read for this.
+fn cached_head(file: &File, page: u64) -> Option<Head> {
+    let mut head = Head::default();
+    let into = &mut [IoSliceMut::new(&mut head)];
+    let read = preadv2(file, into, page * PAGE_BYTES, ReadWriteFlags::NOWAIT);
+    (read.ok()? == head.len()).then_some(head)
+}
+
 /// Whether a page is a leaf of a table with few, long rows (<https://sqlite.org/fileformat2.html>, 1.6).
-fn is_content(file: &File, page: u64) -> bool {
-    let mut head = [0; 5];
-    let read = file.read_exact_at(&mut head, page * PAGE_BYTES);
-    let [kind, _, _, rows @ ..] = head;
-    read.is_ok() && kind == TABLE_LEAF && u16::from_be_bytes(rows) <= CONTENT_ROWS_MAX
+fn is_content([kind, _, _, rows @ ..]: Head) -> bool {
+    kind == TABLE_LEAF && u16::from_be_bytes(rows) <= CONTENT_ROWS_MAX
 }
 
 fn length(file: &File) -> u64 {

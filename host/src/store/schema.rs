@@ -20,11 +20,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 128;
 
 // A page of 8 KiB holds an event with its compressed body; smaller pages cost more writes
-// at every checkpoint. It takes effect only when the file is made.
+// at every checkpoint. It takes effect only when the file is made. The log is moved by the process
+// that serves (`checkpoint`), which knows whether it may be.
 const PRAGMAS: &str = "
 PRAGMA page_size = 8192;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 0;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -4096;
@@ -96,7 +98,7 @@ pub(super) fn checkpointing_connection(path: &Path) -> rusqlite::Result<Connecti
     Ok(connection)
 }
 
-/// The database file itself, beside the connections: to flush it, never to read or write it.
+/// The database file itself, beside the connections: to flush it and to tell the system's cache.
 ///
 /// To be closed after every connection: see `Held`.
 pub(super) fn open_file(path: &Path) -> Result<File, OpenError> {

@@ -161,14 +161,14 @@ fn poll<T>(waiting: &mut Waiting<T>) -> Poll<Result<T, StoreError>> {
 }
 
 /// A database in a folder of its own.
-struct TestStore {
-    store: Option<Store>,
-    path: PathBuf,
+pub struct TestStore {
+    pub store: Option<Store>,
+    pub path: PathBuf,
     _folder: TempDir,
 }
 
 impl TestStore {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("triage.db");
         Store::create(&path).unwrap();

@@ -5,10 +5,11 @@
 
 use std::io::{Read, Write};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, setpriority_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, setrlimit};
 
 use super::super::engine;
 use super::super::precheck::COMPONENT_BYTES;
+use crate::threads;
 
 /// Address space of the compiling process in MiB, its own code included. The largest guests take 1,090, of which
 /// the allocator only reserves 600.
@@ -75,8 +76,7 @@ fn confine(arguments: &Arguments) -> std::io::Result<()> {
     }
     // The first says why the process ends (SIGXCPU), the second would end any.
     setrlimit(Resource::Cpu, to(arguments.seconds, arguments.seconds + 1))?;
-    // Never needed to work, only to work well.
-    let _ = setpriority_process(None, NICENESS);
+    threads::step_back(NICENESS);
     Ok(())
 }
 

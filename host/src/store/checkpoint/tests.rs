@@ -1,13 +1,13 @@
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tempfile::TempDir;
 
 use super::*;
 use crate::model::event::NewEvent;
 use crate::store::Store;
-use crate::store::tests::{NOW, event};
+use crate::store::tests::{NOW, TestStore, event};
 
 fn log(pages: i32, moved: i32) -> Log {
     Log {
@@ -33,14 +33,25 @@ fn a_log_that_the_thread_does_not_get_moved_is_moved_by_the_writer() {
 
 #[test]
 fn a_log_is_never_started_anew_when_a_flush_has_failed() {
+    let sqlite = |code| {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        MoveError::from(error).is_flush()
+    };
+    assert!(!sqlite(ffi::SQLITE_FULL), "nothing was moved");
+    assert!(sqlite(ffi::SQLITE_IOERR_FSYNC));
+    assert!(MoveError::from(io::Error::other("EIO")).is_flush());
     let log = log(PAGES_TOO_MANY, PAGES_TOO_MANY);
-    let full = ffi::Error::new(ffi::SQLITE_FULL);
-    let no_flush = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
-    let sqlite = |error| MoveError::from(rusqlite::Error::SqliteFailure(error, None));
-    assert!(!log.loses(&sqlite(full)), "nothing was moved");
-    assert!(log.is_ripe());
-    assert!(log.loses(&sqlite(no_flush)));
-    assert!(!log.is_ripe());
+    *log.turn(false).unwrap() = true;
+    assert!(log.turn(false).is_none() && log.turn(true).is_none());
+}
+
+#[test]
+fn a_writer_that_need_not_wait_leaves_the_thread_at_it() {
+    let log = log(PAGES_MAX, PAGES_MAX);
+    let moving = log.turn(true).unwrap();
+    assert!(log.turn(false).is_none());
+    drop(moving);
+    assert!(log.turn(false).is_some());
 }
 
 #[test]
@@ -63,7 +74,7 @@ fn what_was_written_last_stays_in_the_cache() {
     assert_eq!(cache.old(1_501 + CACHED_BYTES), Some((1_500, 1_501)));
 }
 
-/// The pages of a table, and which of its rows are contents.
+/// The leaves of a table, and how many of them are taken for contents.
 fn contents_of(database: &Connection, file: &File, table: &str) -> (usize, usize) {
     let mut pages = database
         .prepare("SELECT pageno FROM dbstat WHERE name = :name AND pagetype = 'leaf'")
@@ -73,16 +84,18 @@ fn contents_of(database: &Connection, file: &File, table: &str) -> (usize, usize
         .unwrap()
         .map(|it| it.unwrap() - 1)
         .collect();
-    let contents = pages.iter().filter(|it| is_content(file, **it)).count();
+    let head = |page: u64| {
+        let mut head = Head::default();
+        file.read_exact_at(&mut head, page * PAGE_BYTES).unwrap();
+        head
+    };
+    let contents = pages.iter().filter(|it| is_content(head(**it))).count();
     (pages.len(), contents)
 }
 
 #[tokio::test]
 async fn only_contents_leave_the_cache() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("triage.db");
-    Store::create(&path).unwrap();
-    let store = Store::open(&path).unwrap();
+    let mut store = TestStore::new();
     for number in 0..200 {
         let event = NewEvent {
             body: noise(1_500),
@@ -90,9 +103,9 @@ async fn only_contents_leave_the_cache() {
         };
         store.accept(event).await.unwrap();
     }
-    drop(store);
-    let database = schema::checkpointing_connection(&path).unwrap();
-    let file = File::open(&path).unwrap();
+    store.store = None;
+    let database = schema::checkpointing_connection(&store.path).unwrap();
+    let file = File::open(&store.path).unwrap();
     let (pages, contents) = contents_of(&database, &file, "event_content");
     assert!(10 < pages && contents == pages, "{contents} of {pages}");
     let (pages, contents) = contents_of(&database, &file, "event");
@@ -128,15 +141,12 @@ fn file_bytes(path: &Path, end: &str) -> u64 {
 
 #[tokio::test]
 async fn the_log_stays_bounded_beside_a_writer_that_never_pauses() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("triage.db");
-    Store::create(&path).unwrap();
-    let store = Store::open(&path).unwrap();
+    let store = TestStore::new();
     let bound = (PAGES_TOO_MANY as u64 + 1_000) * PAGE_BYTES;
     write(&store, 2 * bound).await;
-    let log_bytes = file_bytes(&path, "-wal");
+    let log_bytes = file_bytes(&store.path, "-wal");
     assert!(log_bytes < bound, "{log_bytes} of at most {bound}");
-    let database_bytes = file_bytes(&path, "");
+    let database_bytes = file_bytes(&store.path, "");
     assert!(
         bound / 2 < database_bytes,
         "only {database_bytes} were moved"
