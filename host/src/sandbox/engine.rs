@@ -15,8 +15,11 @@ use crate::model::policy::{MEMORY_MB_MAX, TABLE_ELEMENTS_MAX};
 
 /// Guests that can be alive at the same time.
 pub const INSTANCES_MAX: u32 = 256;
-/// How often a running guest is looked at, in milliseconds. Limits fire this much late.
-pub const TICK_MS: u64 = 1;
+/// How often a running guest is looked at. Limits fire this much late.
+///
+/// Then its thread offers its processor to others (`meter`): Linux does not always take it away for
+/// one that is woken, and a delivery is handed on between threads five times.
+const TICK: Duration = Duration::from_micros(250);
 /// Core instances of one component. Python's are the most: one for each part of its runtime.
 pub const CORE_INSTANCES_MAX: u32 = 128;
 /// Linear memories of one component. QuickJS has one for itself, and one for each adapter.
@@ -152,7 +155,7 @@ impl Ticker {
                     if seen.running.load(Ordering::SeqCst) == 0 {
                         std::thread::park();
                     } else {
-                        std::thread::sleep(Duration::from_millis(TICK_MS));
+                        std::thread::sleep(TICK);
                         engine.increment_epoch();
                     }
                 }
