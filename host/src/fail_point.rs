@@ -65,8 +65,8 @@ points! {
     ActionsPerformed = "actions-performed",
     /// The results of actions are committed.
     ActionsFinished = "actions-finished",
-    /// An event that is older than it has to be kept is deleted, in a transaction that is not committed.
-    OldEventDeleted = "old-event-deleted",
+    /// Events that are older than they have to be kept are deleted, in a transaction that is not committed.
+    OldEventsDeleted = "old-events-deleted",
     /// A batch of such deletions is committed.
     BatchDeleted = "batch-deleted",
 }

@@ -41,7 +41,7 @@ fn nth_max(point: Point) -> u64 {
         Point::RunsClaimed | Point::ActionsClaimed => 4,
         Point::RunEvaluated | Point::RunFinished => 12,
         Point::ActionsPerformed | Point::ActionsFinished => 4,
-        Point::OldEventDeleted => 400,
+        Point::OldEventsDeleted => 40,
         Point::BatchDeleted => 8,
     }
 }
@@ -176,7 +176,7 @@ fn a_kill_while_old_keys_leave_memory_loses_nothing_and_doubles_nothing() {
 
 #[test]
 fn a_kill_while_old_events_are_deleted_leaves_whole_events_and_the_rest_is_deleted() {
-    for point in [Point::OldEventDeleted, Point::BatchDeleted] {
+    for point in [Point::OldEventsDeleted, Point::BatchDeleted] {
         let mut bench = Bench::new();
         bench.fill(1_000, TOO_OLD_MS);
         let nth = bench.random.random_range(1..=nth_max(point));

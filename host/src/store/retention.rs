@@ -4,6 +4,8 @@
 //! be short. An event goes with everything that belongs to it; one that still has work to do
 //! stays until that is done.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, named_params};
 
 use super::{Store, StoreError, seen};
@@ -13,24 +15,25 @@ use crate::model::time::TimestampMs;
 const OLDEST: &str =
     "SELECT seq, received_at FROM event WHERE :after < seq ORDER BY seq LIMIT :limit";
 
-const HAS_WORK: &str = "
-SELECT EXISTS (SELECT 1 FROM run
-                WHERE event_seq = :event_seq
-                  AND (state IN ('queued', 'running')
-                       OR EXISTS (SELECT 1 FROM action WHERE run_seq = run.seq AND state = 'pending')))";
+const WITH_WORK: &str = "
+SELECT DISTINCT event_seq
+  FROM run
+ WHERE event_seq BETWEEN :first AND :last
+   AND (state IN ('queued', 'running')
+        OR EXISTS (SELECT 1 FROM action WHERE run_seq = run.seq AND state = 'pending'))";
 
-/// What belongs to an event, the leaves first.
+/// What belongs to events that follow each other, the leaves first.
 const DELETE: [&str; 10] = [
-    "DELETE FROM ticket WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
-    "DELETE FROM receipt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
-    "DELETE FROM action_attempt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq = :event_seq)",
-    "DELETE FROM action WHERE run_seq IN (SELECT seq FROM run WHERE event_seq = :event_seq)",
-    "DELETE FROM attempt WHERE run_seq IN (SELECT seq FROM run WHERE event_seq = :event_seq)",
-    "DELETE FROM run WHERE event_seq = :event_seq",
-    "DELETE FROM strike WHERE event_seq = :event_seq",
-    "DELETE FROM event_name WHERE event_seq = :event_seq",
-    "DELETE FROM event_content WHERE event_seq = :event_seq",
-    "DELETE FROM event WHERE seq = :event_seq",
+    "DELETE FROM ticket WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq BETWEEN :first AND :last)",
+    "DELETE FROM receipt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq BETWEEN :first AND :last)",
+    "DELETE FROM action_attempt WHERE action_seq IN (SELECT action.seq FROM action JOIN run ON run.seq = run_seq WHERE event_seq BETWEEN :first AND :last)",
+    "DELETE FROM action WHERE run_seq IN (SELECT seq FROM run WHERE event_seq BETWEEN :first AND :last)",
+    "DELETE FROM attempt WHERE run_seq IN (SELECT seq FROM run WHERE event_seq BETWEEN :first AND :last)",
+    "DELETE FROM run WHERE event_seq BETWEEN :first AND :last",
+    "DELETE FROM strike WHERE event_seq BETWEEN :first AND :last",
+    "DELETE FROM event_name WHERE event_seq BETWEEN :first AND :last",
+    "DELETE FROM event_content WHERE event_seq BETWEEN :first AND :last",
+    "DELETE FROM event WHERE seq BETWEEN :first AND :last",
 ];
 
 // The numbers of rows go on where they were, also when no event is left to tell.
@@ -94,36 +97,46 @@ fn delete(
             Ok((row.get("seq")?, row.get("received_at")?))
         })?
         .collect::<rusqlite::Result<_>>()?;
+    // Rows are in the order of their commits: hardly ever is an older one behind a younger.
+    let old: Vec<i64> = oldest
+        .iter()
+        .take_while(|(_, received_at)| *received_at < before)
+        .map(|(event_seq, _)| *event_seq)
+        .collect();
+    let with_work = with_work(tx, &old)?;
     let mut batch = Batch {
         deleted: 0,
-        kept: 0,
-        next: oldest.last().map(|it| it.0),
+        kept: with_work.len(),
+        next: (old.len() == oldest.len())
+            .then(|| old.last().copied())
+            .flatten(),
     };
-    let mut last_deleted = None;
-    for (event_seq, received_at) in oldest {
-        // Rows are in the order of their commits: hardly ever is an older one behind this.
-        if before <= received_at {
-            batch.next = None;
-            break;
-        }
-        let params = named_params! { ":event_seq": event_seq };
-        if tx
-            .prepare_cached(HAS_WORK)?
-            .query_row(params, |row| row.get(0))?
-        {
-            batch.kept += 1;
+    for done in old.split(|event_seq| with_work.contains(event_seq)) {
+        let (Some(first), Some(last)) = (done.first(), done.last()) else {
             continue;
-        }
+        };
         for sql in DELETE {
-            tx.prepare_cached(sql)?.execute(params)?;
+            tx.prepare_cached(sql)?
+                .execute(named_params! { ":first": first, ":last": last })?;
         }
-        batch.deleted += 1;
-        last_deleted = Some(event_seq);
-        fail_point::reach(Point::OldEventDeleted);
-    }
-    if let Some(event_seq) = last_deleted {
         tx.prepare_cached(KEEP_LAST)?
-            .execute(named_params! { ":event_seq": event_seq })?;
+            .execute(named_params! { ":event_seq": last })?;
+        batch.deleted += done.len();
+        fail_point::reach(Point::OldEventsDeleted);
     }
     Ok(batch)
+}
+
+/// Which of these events, in their order, have work to do.
+fn with_work(tx: &Connection, event_seqs: &[i64]) -> Result<HashSet<i64>, StoreError> {
+    let (Some(first), Some(last)) = (event_seqs.first(), event_seqs.last()) else {
+        return Ok(HashSet::new());
+    };
+    let found = tx
+        .prepare_cached(WITH_WORK)?
+        .query_map(named_params! { ":first": first, ":last": last }, |row| {
+            row.get("event_seq")
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(found)
 }
