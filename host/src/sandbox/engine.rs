@@ -1,10 +1,6 @@
-//! The one engine that runs guests, the one that compiles them elsewhere, and the clock that interrupts them.
+//! The one engine that runs guests and the one that compiles them elsewhere.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::Thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::{
@@ -15,11 +11,6 @@ use crate::model::policy::{MEMORY_MB_MAX, TABLE_ELEMENTS_MAX};
 
 /// Guests that can be alive at the same time.
 pub const INSTANCES_MAX: u32 = 256;
-/// How often a running guest is looked at. Limits fire this much late.
-///
-/// Then its thread offers its processor to others (`meter`): Linux does not always take it away for
-/// one that is woken, and a delivery is handed on between threads five times.
-const TICK: Duration = Duration::from_micros(250);
 /// Core instances of one component. Python's are the most: one for each part of its runtime.
 pub const CORE_INSTANCES_MAX: u32 = 128;
 /// Linear memories of one component. QuickJS has one for itself, and one for each adapter.
@@ -129,64 +120,4 @@ fn pool() -> PoolingAllocationConfig {
         .decommit_batch_size(DECOMMITTED_TOGETHER)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Advances the engine's epoch from a thread of its own, so that a busy runtime cannot
-/// delay a limit. It sleeps while no guest runs.
-pub(super) struct Ticker {
-    shared: Arc<TickerState>,
-    thread: Thread,
-}
-
-#[derive(Default)]
-struct TickerState {
-    running: AtomicUsize,
-    stop: AtomicBool,
-}
-
-impl Ticker {
-    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(TickerState::default());
-        let (engine, seen) = (engine.clone(), shared.clone());
-        let handle = std::thread::Builder::new()
-            .name("epoch-ticker".to_owned())
-            .spawn(move || {
-                while !seen.stop.load(Ordering::SeqCst) {
-                    if seen.running.load(Ordering::SeqCst) == 0 {
-                        std::thread::park();
-                    } else {
-                        std::thread::sleep(TICK);
-                        engine.increment_epoch();
-                    }
-                }
-            })?;
-        Ok(Self {
-            shared,
-            thread: handle.thread().clone(),
-        })
-    }
-
-    /// Keeps the ticker going until the result is dropped.
-    pub(super) fn while_running(&self) -> Running {
-        if self.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.thread.unpark();
-        }
-        Running(self.shared.clone())
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.thread.unpark();
-    }
-}
-
-/// A guest is running.
-pub(super) struct Running(Arc<TickerState>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
 }

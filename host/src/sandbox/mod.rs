@@ -18,6 +18,7 @@ mod load;
 mod meter;
 mod precheck;
 mod resident;
+mod ticker;
 mod turns;
 mod wasi;
 
@@ -42,6 +43,7 @@ pub use load::LoadError;
 pub use precheck::Limit;
 use resident::Resident;
 pub use resident::{Plugin, RESIDENT_BYTES_MAX};
+use ticker::Ticker;
 
 /// The engine and everything that all plugins share. Cheap to clone.
 #[derive(Clone)]
@@ -50,7 +52,7 @@ pub struct Sandbox(Arc<Shared>);
 struct Shared {
     engine: Engine,
     linker: Linker<host::StageState>,
-    ticker: engine::Ticker,
+    ticker: Ticker,
     compiler: Compiler,
     artefacts: Option<Artefacts>,
     fingerprint: [u8; 32],
@@ -82,8 +84,7 @@ impl Sandbox {
         let setup = |error: wasmtime::Error| SetupError(format!("{error:#}"));
         let engine = engine::serving().map_err(setup)?;
         let linker = load::linker(&engine).map_err(setup)?;
-        let ticker =
-            engine::Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
+        let ticker = Ticker::start(&engine).map_err(|error| SetupError(error.to_string()))?;
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self(Arc::new(Shared {
             engine,
