@@ -45,8 +45,8 @@ const SPINNING: &str = "spinning";
 const SPINNING_PACE: f64 = 200.0;
 /// How long each of them computes.
 const SPIN_MS: u32 = 100;
-/// Retention deletes no more events in a second: batches of 64 with pauses of at least 5 ms.
-const DELETED_PER_SECOND_MAX: f64 = 12_800.0;
+/// Retention deletes no more events in a second: batches of 16 with pauses of at least 1 ms.
+const DELETED_PER_SECOND_MAX: f64 = 16_000.0;
 /// Longer than slow clients take to settle.
 const SETTLE: Duration = Duration::from_secs(20);
 /// An attack that has no effect for this long has none.
