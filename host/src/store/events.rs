@@ -11,7 +11,7 @@ use super::seen;
 use super::writer::InMemory;
 use super::{Store, StoreError, row};
 use crate::model::event::{Accepted, Headers, NewEvent};
-use crate::model::id::{EventId, RunId};
+use crate::model::id::EventId;
 use crate::model::tenant::{AtLimit, TenantLimit};
 use crate::model::time::TimestampMs;
 
@@ -90,7 +90,6 @@ impl Store {
                 .collect(),
             event,
         });
-        self.read_ahead(&memory, &prepared).await;
         let written = prepared.clone();
         let accepted = self
             .write(move |tx| accept(tx, &memory, &written, queued_runs))
@@ -102,36 +101,6 @@ impl Store {
                 most: queued_runs,
             })
         })
-    }
-
-    /// Reads what the writer will read for a delivery that repeats an old event, so that only this delivery
-    /// waits for the disk and not every other one.
-    async fn read_ahead(&self, memory: &InMemory, prepared: &Prepared) {
-        let may_be_old = |hash: KeyHash| {
-            let slices = memory.old.slices(&hash);
-            (!slices.is_empty()).then_some((hash, slices))
-        };
-        let hashes = [Some(prepared.id_hash), prepared.content_hash];
-        let old: Vec<_> = hashes
-            .into_iter()
-            .flatten()
-            .filter_map(may_be_old)
-            .collect();
-        if old.is_empty() {
-            return;
-        }
-        let read = self.read(move |db| {
-            for (hash, slices) in old {
-                for event_seq in seen::read_ahead(db, &hash, &slices)? {
-                    runs_of(db, event_seq)?;
-                }
-            }
-            Ok(())
-        });
-        // What the writer reads is what counts, and what fails here fails there.
-        if let Err(error) = read.await {
-            tracing::debug!(error = %error, "a kept event cannot be read ahead");
-        }
     }
 
     /// The headers and the exact body of a kept event.
@@ -248,19 +217,15 @@ fn repeat(tx: &Connection, event_seq: i64, now: TimestampMs) -> Result<Accepted,
         .query_row(named_params! { ":seq": event_seq, ":now": now }, |row| {
             row::id(row, "id")
         })?;
-    Ok(Accepted {
-        event_id,
-        run_ids: runs_of(tx, event_seq)?,
-        duplicate: true,
-    })
-}
-
-fn runs_of(db: &Connection, event_seq: i64) -> Result<Vec<RunId>, StoreError> {
-    let ids = db
+    let run_ids = tx
         .prepare_cached(RUNS_OF)?
         .query_map(named_params! { ":event_seq": event_seq }, |row| {
             row::id(row, "id")
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(ids)
+    Ok(Accepted {
+        event_id,
+        run_ids,
+        duplicate: true,
+    })
 }

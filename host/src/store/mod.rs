@@ -152,10 +152,10 @@ pub enum OpenError {
 }
 
 /// Reads which keys were seen.
-fn load_seen(connection: &Connection, path: &Path) -> Result<Seen, OpenError> {
+fn load_seen(connection: &Connection, path: &Path) -> Result<Arc<Mutex<Seen>>, OpenError> {
     let path = path.to_owned();
     match Seen::load(connection, seen::KEYS_IN_MEMORY_MAX) {
-        Ok(seen) => Ok(seen),
+        Ok(seen) => Ok(Arc::new(Mutex::new(seen))),
         Err(StoreError::Malformed(what)) => Err(OpenError::Malformed { path, what }),
         Err(StoreError::Unavailable(source)) => Err(OpenError::Sqlite { path, source }),
         Err(StoreError::Busy | StoreError::QueueFull(_) | StoreError::Closed) => {
@@ -229,14 +229,10 @@ impl Store {
         };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         let memory = match &lock {
-            Some(_) => {
-                let seen = load_seen(&connection, path)?;
-                Some(InMemory {
-                    old: seen.old(),
-                    seen: Arc::new(Mutex::new(seen)),
-                    lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
-                })
-            }
+            Some(_) => Some(InMemory {
+                seen: load_seen(&connection, path)?,
+                lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
+            }),
             None => None,
         };
         let rejections = match &lock {

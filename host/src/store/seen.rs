@@ -16,7 +16,7 @@ mod filter;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
@@ -81,26 +81,10 @@ pub(super) fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The filters of the keys that are in blocks. They change when blocks are committed or deleted.
-#[derive(Clone)]
-pub(super) struct Old(Arc<RwLock<Filters>>);
-
-impl Old {
-    /// The slices whose block may hold a key, newest first.
-    pub(super) fn slices(&self, hash: &KeyHash) -> Vec<i64> {
-        let filters = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        filters.candidates(hash)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Filters)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
 /// The keys in memory, the filters of all others, and what the open transaction did to them.
 pub(super) struct Seen {
     buckets: Vec<Bucket>,
-    old: Old,
+    filters: Filters,
     keys_max: usize,
     // The row of the next event, and of the first one of the open transaction. Rows are counted
     // here because SQLite would write its own count (AUTOINCREMENT) with every event.
@@ -147,7 +131,7 @@ impl Seen {
     pub(super) fn load(connection: &Connection, keys_max: usize) -> Result<Self, StoreError> {
         let mut seen = Self {
             buckets: vec![Bucket::default(); BUCKETS],
-            old: Old(Arc::new(RwLock::new(Filters::starting_at(0)))),
+            filters: Filters::starting_at(0),
             keys_max,
             next_event: 1,
             first_event: 1,
@@ -156,35 +140,29 @@ impl Seen {
             written: Vec::new(),
             forgotten: None,
         };
-        let (watermarks, filters) = seen.load_filters(connection)?;
-        let filter_bytes = filters.bytes();
-        seen.old.change(|old| *old = filters);
+        let watermarks = seen.load_filters(connection)?;
         seen.load_keys(connection, &watermarks)?;
         let last: i64 = connection.query_row(LAST_EVENT, [], |row| row.get(0))?;
         seen.next_event = last + 1;
         seen.first_event = seen.next_event;
         tracing::debug!(
             keys = seen.keys_in_memory(),
-            filter_bytes,
+            filter_bytes = seen.filters.bytes(),
             "the keys of kept events are loaded"
         );
         Ok(seen)
     }
 
-    fn load_filters(
-        &mut self,
-        connection: &Connection,
-    ) -> Result<(Vec<Watermarks>, Filters), StoreError> {
-        let mut filters = Filters::starting_at(0);
+    fn load_filters(&mut self, connection: &Connection) -> Result<Vec<Watermarks>, StoreError> {
         let mut watermarks = vec![Watermarks::default(); BUCKETS];
         let mut statement = connection.prepare(LOAD_FILTERS)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id = row.get("id")?;
             if self.next_block == 0 {
-                filters = Filters::starting_at(slice_of(id));
+                self.filters = Filters::starting_at(slice_of(id));
             }
-            filters.add(
+            self.filters.add(
                 slice_of(id),
                 bucket_of_block(id),
                 row.get_ref("filter")?
@@ -197,7 +175,7 @@ impl Seen {
             }
             self.next_block = id + 1;
         }
-        Ok((watermarks, filters))
+        Ok(watermarks)
     }
 
     fn load_keys(
@@ -233,11 +211,6 @@ impl Seen {
         Ok(())
     }
 
-    /// The filters, for those who want to know which blocks the writer will read.
-    pub(super) fn old(&self) -> Old {
-        self.old.clone()
-    }
-
     /// The event that a key stands for, if it still counts.
     pub(super) fn find(
         &self,
@@ -256,7 +229,7 @@ impl Seen {
         {
             return Ok(Some(event_seq));
         }
-        for slice in self.old.slices(hash) {
+        for slice in self.filters.candidates(hash) {
             if let Some(event_seq) = block::find(tx, block_id(slice, bucket), hash)?
                 && counts(tx, event_seq, hash, now)?
             {
@@ -359,15 +332,14 @@ impl Seen {
         self.inserted.clear();
         for (id, filter) in self.written.drain(..) {
             fail_point::reach(Point::KeysCommitted);
-            self.old
-                .change(|it| it.add(slice_of(id), bucket_of_block(id), &filter));
+            self.filters.add(slice_of(id), bucket_of_block(id), &filter);
             if let Some(keys) = self.buckets.get_mut(bucket_of_block(id)) {
                 keys.clear();
             }
             self.next_block = id + 1;
         }
         if let Some(slice) = self.forgotten.take() {
-            self.old.change(|it| it.forget_before(slice));
+            self.filters.forget_before(slice);
         }
     }
 
@@ -392,24 +364,6 @@ impl Seen {
             .get_mut(bucket_of(&hash))
             .and_then(|it| it.insert(hash, event_seq))
     }
-}
-
-/// Reads what [`Seen::find`] will read for a key that may be in these slices: then the writer finds it in
-/// the system's cache. Gives the events that it may stand for.
-pub(super) fn read_ahead(
-    db: &Connection,
-    hash: &KeyHash,
-    slices: &[i64],
-) -> Result<Vec<i64>, StoreError> {
-    let mut found = Vec::new();
-    for slice in slices {
-        if let Some(event_seq) = block::find(db, block_id(*slice, bucket_of(hash)), hash)? {
-            db.prepare_cached(LOAD_EVENT)?
-                .exists(named_params! { ":seq": event_seq })?;
-            found.push(event_seq);
-        }
-    }
-    Ok(found)
 }
 
 /// Whether a key still stands for this event.

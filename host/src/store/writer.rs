@@ -15,7 +15,7 @@ use super::StoreError;
 use super::checkpoint::Checkpointer;
 use super::lengths::Lengths;
 use super::ready::Proof;
-use super::seen::{self, Old, Seen};
+use super::seen::{self, Seen};
 use crate::fail_point::{self, Point};
 
 /// Writes that may wait; one more is refused.
@@ -27,7 +27,6 @@ const WRITES_PER_COMMIT_MAX: usize = 1024;
 #[derive(Clone)]
 pub(super) struct InMemory {
     pub(super) seen: Arc<Mutex<Seen>>,
-    pub(super) old: Old,
     pub(super) lengths: Arc<Lengths>,
 }
 
@@ -220,7 +219,7 @@ fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
         // to do when that fails too: the next BEGIN fails and says so.
         let _ = connection.execute_batch("ROLLBACK");
     }
-    if let Some(InMemory { seen, lengths, .. }) = memory {
+    if let Some(InMemory { seen, lengths }) = memory {
         match &outcome {
             Ok(()) => {
                 seen::lock(seen).committed();
