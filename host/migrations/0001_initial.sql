@@ -54,13 +54,14 @@ CREATE TABLE event_key_block (
     entries BLOB    NOT NULL
 ) STRICT;
 
--- What is read of every block at the start: the newest rows whose keys of that first byte are in
--- this block or an earlier one, and the filter that says which keys it may hold.
+-- What is read of blocks at the start, eight together: the newest rows whose keys of those first bytes
+-- are in these blocks or earlier ones, and for each block the filter that says which keys it may hold.
 CREATE TABLE event_key_filter (
-    id            INTEGER PRIMARY KEY,
+    -- Of the first of the eight.
+    id            INTEGER PRIMARY KEY CHECK (id % 8 = 0),
     event_seq_max INTEGER NOT NULL,
     name_seq_max  INTEGER NOT NULL,
-    filter        BLOB    NOT NULL CHECK (length(filter) = 2048)
+    filters       BLOB    NOT NULL CHECK (length(filters) = 8 * 4096)
 ) STRICT;
 
 CREATE TABLE run (

@@ -51,8 +51,8 @@ DELETE FROM newest_version
 
 /// Versions of ordering keys that are deleted with a batch at most.
 const VERSIONS_PER_BATCH: usize = 256;
-/// Blocks of keys that are deleted with a batch at most.
-const BLOCKS_PER_BATCH: usize = 4;
+/// Rows of filters that are deleted with a batch at most, each with its eight blocks of keys.
+const FILTERS_PER_BATCH: usize = 1;
 
 /// Where one batch came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Store {
             let batch = delete(tx, before, after, limit)?;
             tx.prepare_cached(DELETE_VERSIONS)?
                 .execute(named_params! { ":before": before, ":limit": VERSIONS_PER_BATCH })?;
-            seen::lock(&seen).delete_outdated(tx, BLOCKS_PER_BATCH)?;
+            seen::lock(&seen).delete_outdated(tx, FILTERS_PER_BATCH)?;
             Ok(batch)
         })
         .await

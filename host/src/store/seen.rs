@@ -13,6 +13,7 @@
 
 mod block;
 mod filter;
+mod load;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -24,39 +25,27 @@ use super::StoreError;
 use super::keys::KeyHash;
 use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
-use filter::Filters;
+use filter::{Filter, Filters};
 
 /// One for each value of a hash's first byte.
 const BUCKETS: usize = 256;
-/// Keys in memory before a bucket is written. About 6 MiB, however many events are kept.
+/// Blocks that are written together, with one row of filters: at the start a row far from the next costs
+/// a read of the disk, however short it is.
+const BLOCKS_TOGETHER: usize = 8;
+/// Keys in memory before buckets are written. About 6 MiB, however many events are kept.
 pub(super) const KEYS_IN_MEMORY_MAX: usize = 131_072;
 
 const INSERT_BLOCK: &str = "INSERT INTO event_key_block (id, entries) VALUES (:id, :entries)";
 
 const INSERT_FILTER: &str = "
-INSERT INTO event_key_filter (id, event_seq_max, name_seq_max, filter)
-VALUES (:id, :event_seq_max, :name_seq_max, :filter)";
+INSERT INTO event_key_filter (id, event_seq_max, name_seq_max, filters)
+VALUES (:id, :event_seq_max, :name_seq_max, :filters)";
 
 const INSERT_NAME: &str = "INSERT INTO event_name (hash, event_seq) VALUES (:hash, :event_seq)";
 
 const NEWEST: &str = "
 SELECT coalesce((SELECT max(seq) FROM event), 0)      AS event_seq,
        coalesce((SELECT max(seq) FROM event_name), 0) AS name_seq";
-
-// Retention writes down the newest row where it leaves none.
-const LAST_EVENT: &str = "
-SELECT max(coalesce((SELECT max(seq) FROM event), 0),
-           coalesce((SELECT max(event_seq_max) FROM event_key_filter), 0),
-           coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_event_seq'), 0))";
-
-const LOAD_FILTERS: &str =
-    "SELECT id, event_seq_max, name_seq_max, filter FROM event_key_filter ORDER BY id";
-
-const LOAD_EVENTS: &str =
-    "SELECT seq, id_hash, content_hash FROM event WHERE :seq < seq ORDER BY seq";
-
-const LOAD_NAMES: &str =
-    "SELECT seq, hash, event_seq FROM event_name WHERE :seq < seq ORDER BY seq";
 
 const LOAD_EVENT: &str = "SELECT id_hash, content_hash, content_until FROM event WHERE seq = :seq";
 
@@ -73,7 +62,7 @@ const OUTDATED: &str = "
 SELECT id FROM (SELECT id, event_seq_max FROM event_key_filter ORDER BY id LIMIT :limit)
  WHERE event_seq_max < (SELECT coalesce(min(seq), 0) FROM event)";
 
-const DELETE_BLOCK: &str = "DELETE FROM event_key_block WHERE id = :id";
+const DELETE_BLOCKS: &str = "DELETE FROM event_key_block WHERE id BETWEEN :id AND :id + 7";
 const DELETE_FILTER: &str = "DELETE FROM event_key_filter WHERE id = :id";
 
 /// Only the writer thread asks, so nobody waits here.
@@ -95,7 +84,7 @@ pub(super) struct Seen {
     // What the open transaction put in, with what stood there before.
     inserted: Vec<(KeyHash, Option<i64>)>,
     // The blocks that the open transaction wrote, with their filters.
-    written: Vec<(i64, Vec<u8>)>,
+    written: Vec<(i64, Box<Filter>)>,
     // The open transaction deleted every block before this slice.
     forgotten: Option<i64>,
 }
@@ -119,98 +108,7 @@ impl Hasher for LastBytes {
     }
 }
 
-/// The newest rows whose keys of one bucket are in a block.
-#[derive(Clone, Copy, Default)]
-struct Watermarks {
-    event_seq: i64,
-    name_seq: i64,
-}
-
 impl Seen {
-    /// Reads the filters, and the keys that are in no block yet.
-    pub(super) fn load(connection: &Connection, keys_max: usize) -> Result<Self, StoreError> {
-        let mut seen = Self {
-            buckets: vec![Bucket::default(); BUCKETS],
-            filters: Filters::starting_at(0),
-            keys_max,
-            next_event: 1,
-            first_event: 1,
-            next_block: 0,
-            inserted: Vec::new(),
-            written: Vec::new(),
-            forgotten: None,
-        };
-        let watermarks = seen.load_filters(connection)?;
-        seen.load_keys(connection, &watermarks)?;
-        let last: i64 = connection.query_row(LAST_EVENT, [], |row| row.get(0))?;
-        seen.next_event = last + 1;
-        seen.first_event = seen.next_event;
-        tracing::debug!(
-            keys = seen.keys_in_memory(),
-            filter_bytes = seen.filters.bytes(),
-            "the keys of kept events are loaded"
-        );
-        Ok(seen)
-    }
-
-    fn load_filters(&mut self, connection: &Connection) -> Result<Vec<Watermarks>, StoreError> {
-        let mut watermarks = vec![Watermarks::default(); BUCKETS];
-        let mut statement = connection.prepare(LOAD_FILTERS)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let id = row.get("id")?;
-            if self.next_block == 0 {
-                self.filters = Filters::starting_at(slice_of(id));
-            }
-            self.filters.add(
-                slice_of(id),
-                bucket_of_block(id),
-                row.get_ref("filter")?
-                    .as_blob()
-                    .map_err(|_| StoreError::Malformed("filter of keys"))?,
-            );
-            if let Some(it) = watermarks.get_mut(bucket_of_block(id)) {
-                it.event_seq = row.get("event_seq_max")?;
-                it.name_seq = row.get("name_seq_max")?;
-            }
-            self.next_block = id + 1;
-        }
-        Ok(watermarks)
-    }
-
-    fn load_keys(
-        &mut self,
-        connection: &Connection,
-        watermarks: &[Watermarks],
-    ) -> Result<(), StoreError> {
-        let lowest = |of: fn(&Watermarks) -> i64| watermarks.iter().map(of).min().unwrap_or(0);
-        let of = |hash: &KeyHash| watermarks.get(bucket_of(hash)).copied().unwrap_or_default();
-
-        let mut statement = connection.prepare(LOAD_EVENTS)?;
-        let mut rows = statement.query(named_params! { ":seq": lowest(|it| it.event_seq) })?;
-        while let Some(row) = rows.next()? {
-            let seq = row.get("seq")?;
-            let hashes = [
-                row.get::<_, Option<KeyHash>>("id_hash")?,
-                row.get("content_hash")?,
-            ];
-            for hash in hashes.into_iter().flatten() {
-                if of(&hash).event_seq < seq {
-                    self.put(hash, seq);
-                }
-            }
-        }
-        let mut statement = connection.prepare(LOAD_NAMES)?;
-        let mut rows = statement.query(named_params! { ":seq": lowest(|it| it.name_seq) })?;
-        while let Some(row) = rows.next()? {
-            let hash = row.get("hash")?;
-            if of(&hash).name_seq < row.get("seq")? {
-                self.put(hash, row.get("event_seq")?);
-            }
-        }
-        Ok(())
-    }
-
     /// The event that a key stands for, if it still counts.
     pub(super) fn find(
         &self,
@@ -269,14 +167,37 @@ impl Seen {
     pub(super) fn before_commit(&mut self, tx: &Connection) -> Result<(), StoreError> {
         let mut left = self.keys_in_memory();
         while self.keys_max < left && self.written.len() < BUCKETS {
-            left -= self.write_block(tx)?;
+            left -= self.write_blocks(tx)?;
         }
         Ok(())
     }
 
-    /// Writes the next bucket down; says how many keys it holds.
-    fn write_block(&mut self, tx: &Connection) -> Result<usize, StoreError> {
-        let id = self.next_block + i64::try_from(self.written.len()).unwrap_or(0);
+    /// Writes the next buckets down; says how many keys they hold.
+    fn write_blocks(&mut self, tx: &Connection) -> Result<usize, StoreError> {
+        let first = self.next_block + i64::try_from(self.written.len()).unwrap_or(0);
+        let mut keys = 0;
+        let mut filters = Vec::with_capacity(BLOCKS_TOGETHER * size_of::<Filter>());
+        for id in first..first + BLOCKS_TOGETHER as i64 {
+            let (filter, keys_of_block) = self.write_block(tx, id)?;
+            filters.extend_from_slice(filter.as_slice());
+            self.written.push((id, filter));
+            keys += keys_of_block;
+        }
+        let (event_seq, name_seq): (i64, i64) = tx
+            .prepare_cached(NEWEST)?
+            .query_row([], |row| Ok((row.get("event_seq")?, row.get("name_seq")?)))?;
+        tx.prepare_cached(INSERT_FILTER)?.execute(named_params! {
+            ":id": first,
+            ":event_seq_max": event_seq,
+            ":name_seq_max": name_seq,
+            ":filters": filters,
+        })?;
+        fail_point::reach(Point::KeysWritten);
+        Ok(keys)
+    }
+
+    /// Writes a bucket down; gives its filter and how many keys it holds.
+    fn write_block(&self, tx: &Connection, id: i64) -> Result<(Box<Filter>, usize), StoreError> {
         let bucket = self.buckets.get(bucket_of_block(id));
         let mut entries: Vec<(KeyHash, i64)> = bucket
             .into_iter()
@@ -284,24 +205,13 @@ impl Seen {
             .map(|(hash, event_seq)| (*hash, *event_seq))
             .collect();
         entries.sort_unstable();
-        let filter = filter::of_keys(entries.iter().map(|it| &it.0));
-        let (event_seq, name_seq): (i64, i64) = tx
-            .prepare_cached(NEWEST)?
-            .query_row([], |row| Ok((row.get("event_seq")?, row.get("name_seq")?)))?;
         tx.prepare_cached(INSERT_BLOCK)?
             .execute(named_params! { ":id": id, ":entries": block::pack(&entries) })?;
-        tx.prepare_cached(INSERT_FILTER)?.execute(named_params! {
-            ":id": id,
-            ":event_seq_max": event_seq,
-            ":name_seq_max": name_seq,
-            ":filter": filter,
-        })?;
-        self.written.push((id, filter));
-        fail_point::reach(Point::KeysWritten);
-        Ok(entries.len())
+        let filter = filter::of_keys(entries.iter().map(|it| &it.0));
+        Ok((filter, entries.len()))
     }
 
-    /// Deletes blocks all of whose events are gone, at most `limit`; says how many.
+    /// Deletes blocks all of whose events are gone, at most so many rows of filters with theirs; says how many.
     pub(super) fn delete_outdated(
         &mut self,
         tx: &Connection,
@@ -313,7 +223,7 @@ impl Seen {
             .collect::<rusqlite::Result<_>>()?;
         for id in &outdated {
             let params = named_params! { ":id": id };
-            tx.prepare_cached(DELETE_BLOCK)?.execute(params)?;
+            tx.prepare_cached(DELETE_BLOCKS)?.execute(params)?;
             tx.prepare_cached(DELETE_FILTER)?.execute(params)?;
         }
         // The slice of the last one may have blocks that are still needed.
@@ -414,7 +324,7 @@ pub(super) fn find_by_reading(
         let watermark = db
             .prepare_cached(WATERMARK)?
             .query_row(
-                named_params! { ":last": last, ":bucket": bucket_of(hash) },
+                named_params! { ":last": last, ":bucket": bucket_of(hash) & !7 },
                 |row| row.get(0),
             )
             .optional()?;

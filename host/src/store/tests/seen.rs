@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use rusqlite::{Connection, named_params};
 use tempfile::TempDir;
 
+use crate::store::StoreError;
 use crate::store::keys::KeyHash;
 use crate::store::schema;
 use crate::store::seen::Seen;
@@ -166,4 +167,36 @@ fn memory_is_bounded_however_many_keys_there_are() {
         )
         .unwrap();
     assert!(4_600 < merged, "only {merged} keys merged");
+}
+
+#[test]
+fn damaged_filters_are_an_error_and_no_repeat_is_taken_for_new() {
+    const WHOLE: i64 = 8 * 4096;
+    // Id and length of each row.
+    for rows in [
+        &[(0, WHOLE - 1)][..],
+        &[(0, 2048)],
+        &[(-8, WHOLE)],
+        &[(4, WHOLE)],
+        &[(0, WHOLE), (16, WHOLE)],
+        &[(0, WHOLE), (i64::MAX - 7, WHOLE)],
+    ] {
+        let folder = TempDir::new().unwrap();
+        let db = schema::open_for_writing(&folder.path().join("t.db")).unwrap();
+        // The schema refuses some of it.
+        db.execute_batch("PRAGMA ignore_check_constraints = ON")
+            .unwrap();
+        for (id, length) in rows {
+            db.execute(
+                "INSERT INTO event_key_filter (id, event_seq_max, name_seq_max, filters) VALUES (?, 0, 0, zeroblob(?))",
+                [id, length],
+            )
+            .unwrap();
+        }
+        let error = Seen::load(&db, KEYS_MAX).err().unwrap();
+        assert!(
+            matches!(error, StoreError::Malformed("filter of keys")),
+            "{error:?}"
+        );
+    }
 }
