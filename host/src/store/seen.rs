@@ -3,8 +3,8 @@
 //! A unique index on random keys rewrites a random page for every event, which halves the
 //! rate of ingest and grows with the store. Here a new event's key hashes are columns of its
 //! row, which is appended. The keys of the newest events are also in memory, in 256 buckets by
-//! their first byte. When memory is full, one bucket after another is written as a sorted
-//! block, one row that is appended, with its watermarks; 256 blocks make a slice. A key was
+//! their first byte. When memory is full, the next eight buckets are written as sorted blocks,
+//! each a row that is appended, with their watermarks; 256 blocks make a slice. A key was
 //! seen if it is in memory or in a block; `filter` tells which blocks are worth reading.
 //!
 //! Nothing but the event's row has to survive a crash: at the start the filters are read, and
@@ -37,7 +37,7 @@ pub(super) const KEYS_IN_MEMORY_MAX: usize = 131_072;
 
 const INSERT_BLOCK: &str = "INSERT INTO event_key_block (id, entries) VALUES (:id, :entries)";
 
-const INSERT_FILTER: &str = "
+const INSERT_FILTERS: &str = "
 INSERT INTO event_key_filter (id, event_seq_max, name_seq_max, filters)
 VALUES (:id, :event_seq_max, :name_seq_max, :filters)";
 
@@ -62,8 +62,8 @@ const OUTDATED: &str = "
 SELECT id FROM (SELECT id, event_seq_max FROM event_key_filter ORDER BY id LIMIT :limit)
  WHERE event_seq_max < (SELECT coalesce(min(seq), 0) FROM event)";
 
-const DELETE_BLOCKS: &str = "DELETE FROM event_key_block WHERE id BETWEEN :id AND :id + 7";
-const DELETE_FILTER: &str = "DELETE FROM event_key_filter WHERE id = :id";
+const DELETE_BLOCKS: &str = "DELETE FROM event_key_block WHERE id BETWEEN :first AND :last";
+const DELETE_FILTERS: &str = "DELETE FROM event_key_filter WHERE id = :id";
 
 /// Only the writer thread asks, so nobody waits here.
 pub(super) fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
@@ -84,7 +84,7 @@ pub(super) struct Seen {
     // What the open transaction put in, with what stood there before.
     inserted: Vec<(KeyHash, Option<i64>)>,
     // The blocks that the open transaction wrote, with their filters.
-    written: Vec<(i64, Box<Filter>)>,
+    written: Vec<(i64, Filter)>,
     // The open transaction deleted every block before this slice.
     forgotten: Option<i64>,
 }
@@ -176,42 +176,35 @@ impl Seen {
     fn write_blocks(&mut self, tx: &Connection) -> Result<usize, StoreError> {
         let first = self.next_block + i64::try_from(self.written.len()).unwrap_or(0);
         let mut keys = 0;
-        let mut filters = Vec::with_capacity(BLOCKS_TOGETHER * size_of::<Filter>());
+        let mut filters = Vec::with_capacity(BLOCKS_TOGETHER);
         for id in first..first + BLOCKS_TOGETHER as i64 {
-            let (filter, keys_of_block) = self.write_block(tx, id)?;
-            filters.extend_from_slice(filter.as_slice());
-            self.written.push((id, filter));
-            keys += keys_of_block;
+            let bucket = self.buckets.get(bucket_of_block(id));
+            let mut entries: Vec<(KeyHash, i64)> = bucket
+                .into_iter()
+                .flatten()
+                .map(|(hash, event_seq)| (*hash, *event_seq))
+                .collect();
+            entries.sort_unstable();
+            tx.prepare_cached(INSERT_BLOCK)?
+                .execute(named_params! { ":id": id, ":entries": block::pack(&entries) })?;
+            filters.push(filter::of_keys(entries.iter().map(|it| &it.0)));
+            keys += entries.len();
         }
         let (event_seq, name_seq): (i64, i64) = tx
             .prepare_cached(NEWEST)?
             .query_row([], |row| Ok((row.get("event_seq")?, row.get("name_seq")?)))?;
-        tx.prepare_cached(INSERT_FILTER)?.execute(named_params! {
+        tx.prepare_cached(INSERT_FILTERS)?.execute(named_params! {
             ":id": first,
             ":event_seq_max": event_seq,
             ":name_seq_max": name_seq,
-            ":filters": filters,
+            ":filters": filters.as_flattened(),
         })?;
+        self.written.extend((first..).zip(filters));
         fail_point::reach(Point::KeysWritten);
         Ok(keys)
     }
 
-    /// Writes a bucket down; gives its filter and how many keys it holds.
-    fn write_block(&self, tx: &Connection, id: i64) -> Result<(Box<Filter>, usize), StoreError> {
-        let bucket = self.buckets.get(bucket_of_block(id));
-        let mut entries: Vec<(KeyHash, i64)> = bucket
-            .into_iter()
-            .flatten()
-            .map(|(hash, event_seq)| (*hash, *event_seq))
-            .collect();
-        entries.sort_unstable();
-        tx.prepare_cached(INSERT_BLOCK)?
-            .execute(named_params! { ":id": id, ":entries": block::pack(&entries) })?;
-        let filter = filter::of_keys(entries.iter().map(|it| &it.0));
-        Ok((filter, entries.len()))
-    }
-
-    /// Deletes blocks all of whose events are gone, at most so many rows of filters with theirs; says how many.
+    /// Deletes blocks all of whose events are gone, for at most so many rows of filters; says how many rows.
     pub(super) fn delete_outdated(
         &mut self,
         tx: &Connection,
@@ -222,9 +215,11 @@ impl Seen {
             .query_map(named_params! { ":limit": limit }, |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for id in &outdated {
-            let params = named_params! { ":id": id };
-            tx.prepare_cached(DELETE_BLOCKS)?.execute(params)?;
-            tx.prepare_cached(DELETE_FILTER)?.execute(params)?;
+            let last = id + BLOCKS_TOGETHER as i64 - 1;
+            tx.prepare_cached(DELETE_BLOCKS)?
+                .execute(named_params! { ":first": id, ":last": last })?;
+            tx.prepare_cached(DELETE_FILTERS)?
+                .execute(named_params! { ":id": id })?;
         }
         // The slice of the last one may have blocks that are still needed.
         self.forgotten = outdated.last().map(|id| slice_of(*id));
@@ -324,7 +319,7 @@ pub(super) fn find_by_reading(
         let watermark = db
             .prepare_cached(WATERMARK)?
             .query_row(
-                named_params! { ":last": last, ":bucket": bucket_of(hash) & !7 },
+                named_params! { ":last": last, ":bucket": first_together(bucket_of(hash)) },
                 |row| row.get(0),
             )
             .optional()?;
@@ -342,6 +337,11 @@ pub(super) fn find_by_reading(
 
 fn bucket_of(hash: &KeyHash) -> usize {
     usize::from(hash.first().copied().unwrap_or(0))
+}
+
+/// The first of the buckets that are written together with this one.
+fn first_together(bucket: usize) -> usize {
+    bucket / BLOCKS_TOGETHER * BLOCKS_TOGETHER
 }
 
 fn block_id(slice: i64, bucket: usize) -> i64 {

@@ -190,8 +190,8 @@ fn transposed(bytes: [u8; 8]) -> [u8; 8] {
 }
 
 /// The filter of one block, as it is kept.
-pub(super) fn of_keys<'a>(keys: impl Iterator<Item = &'a KeyHash>) -> Box<Filter> {
-    let mut filter = Box::new(NO_KEYS);
+pub(super) fn of_keys<'a>(keys: impl Iterator<Item = &'a KeyHash>) -> Filter {
+    let mut filter = NO_KEYS;
     for position in keys.flat_map(positions) {
         if let Some(byte) = filter.get_mut(position / 8) {
             *byte |= 1 << (position % 8);
@@ -259,21 +259,29 @@ mod tests {
     proptest! {
         #[test]
         fn eight_filters_together_are_what_they_are_one_after_another(
-            keys in proptest::collection::vec(proptest::collection::vec(any::<u64>(), 0..50), 8),
+            numbers in proptest::collection::vec(proptest::collection::vec(any::<u32>(), 0..50), 8),
             octet in 0..3_i64,
         ) {
-            let of_slices: Vec<_> = keys
+            let key = |number: u32| {
+                let mut key = hash(u64::from(number));
+                key[0] = 7;
+                key
+            };
+            let keys: Vec<Vec<KeyHash>> = numbers
                 .iter()
-                .map(|it| of_keys(it.iter().map(|it| hash(*it)).collect::<Vec<_>>().iter()))
+                .map(|it| it.iter().map(|number| key(*number)).collect())
                 .collect();
-            let mut singly = Filters::of_slices(5, 20);
+            let of_slices: Vec<_> = keys.iter().map(|it| of_keys(it.iter())).collect();
+            let mut singly = Filters::of_slices(5, 6);
             let mut together = Filters::of_slices(5, 6);
             for (slice, filter) in (8 * octet..).zip(&of_slices) {
                 singly.add(slice, 7, filter);
             }
-            together.add_eight(8 * octet, 7, std::array::from_fn(|it| &*of_slices[it]));
-            together.add_eight(16, 7, [&NO_KEYS; 8]);
+            together.add_eight(8 * octet, 7, std::array::from_fn(|it| &of_slices[it]));
             prop_assert!(singly.buckets[7].bits == together.buckets[7].bits);
+            for (slice, keys) in (8 * octet..).zip(&keys) {
+                prop_assert!(keys.iter().all(|it| together.candidates(it).contains(&slice)));
+            }
         }
     }
 
