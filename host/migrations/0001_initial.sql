@@ -33,8 +33,18 @@ CREATE INDEX        event_by_integration ON event (integration_id);
 
 -- Headers and body, apart from the event, so that lists do not read them.
 CREATE TABLE event_content (
-    event_seq INTEGER PRIMARY KEY REFERENCES event (seq),
-    encoding  TEXT    NOT NULL CHECK (encoding IN ('raw', 'lz4')),
+    event_seq  INTEGER PRIMARY KEY REFERENCES event (seq),
+    encoding   TEXT    NOT NULL CHECK (encoding IN ('raw', 'lz4')),
+    -- One of the table below. Not a foreign key: that would need an index, and `store::dictionaries` knows
+    -- how long each is used.
+    dictionary INTEGER CHECK (dictionary IS NULL OR encoding = 'lz4'),
+    content    BLOB    NOT NULL
+) STRICT;
+
+-- The ends of contents, behind which later ones of their integration are packed, see `store::dictionaries`.
+CREATE TABLE content_dictionary (
+    -- The row of the event that brought it, which may be gone.
+    event_seq INTEGER PRIMARY KEY,
     content   BLOB    NOT NULL
 ) STRICT;
 

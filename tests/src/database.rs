@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Rows that must not be there; each query counts some.
-const BROKEN: [(&str, &str); 8] = [
+const BROKEN: [(&str, &str); 9] = [
     (
         "events of the same key",
         "SELECT count(*) - count(DISTINCT integration_id || ' ' || idempotency_key) FROM event",
@@ -18,6 +18,10 @@ const BROKEN: [(&str, &str); 8] = [
     (
         "events without content",
         "SELECT count(*) FROM event WHERE seq NOT IN (SELECT event_seq FROM event_content)",
+    ),
+    (
+        "contents without their dictionary",
+        "SELECT count(*) FROM event_content WHERE dictionary NOT IN (SELECT event_seq FROM content_dictionary)",
     ),
     (
         "several runs of one policy for an event",
@@ -54,9 +58,9 @@ SELECT randomblob(16), randomblob(16), 'filled-' || hex(randomblob(16)), COLUMNS
 
 const FILL_CONTENT: &str = "
 INSERT INTO event_content (event_seq, encoding, content)
-SELECT event.seq, like.encoding, like.content
-  FROM event, (SELECT * FROM event_content ORDER BY event_seq LIMIT 1) AS like
- WHERE event.seq NOT IN (SELECT event_seq FROM event_content)";
+SELECT seq, 'raw', x'00000000' || CAST('{}' AS BLOB)
+  FROM event
+ WHERE seq NOT IN (SELECT event_seq FROM event_content)";
 
 const AGE: &str = "UPDATE event SET received_at = received_at - :age_ms";
 

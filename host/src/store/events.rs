@@ -22,7 +22,8 @@ VALUES (:seq, :id, :tenant, :integration_id, :source, :event_type, :idempotency_
         :body_bytes, :id_hash, :content_hash, :content_until)";
 
 const INSERT_CONTENT: &str = "
-INSERT INTO event_content (event_seq, encoding, content) VALUES (:event_seq, :encoding, :content)";
+INSERT INTO event_content (event_seq, encoding, dictionary, content)
+VALUES (:event_seq, :encoding, :dictionary, :content)";
 
 const COUNT_DUPLICATE: &str = "
 UPDATE event
@@ -33,7 +34,8 @@ RETURNING id";
 const RUNS_OF: &str = "SELECT id FROM run WHERE event_seq = :event_seq ORDER BY seq";
 
 const FIND_CONTENT: &str = "
-SELECT encoding, content
+SELECT encoding, content, dictionary AS dictionary_seq,
+       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
   FROM event_content
  WHERE event_seq = (SELECT seq FROM event WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant))";
 
@@ -41,8 +43,8 @@ SELECT encoding, content
 struct Prepared {
     event: NewEvent,
     runs: Vec<PreparedRun>,
-    /// Only where packing takes long. The writer thread packs the others, once it knows them to be
-    /// new: it waits for the disk half of its time, and a repeat costs nothing.
+    /// Only where packing takes long. The writer thread packs the others behind their integration's dictionary,
+    /// once it knows them to be new: it waits for the disk half of its time, and a repeat costs nothing.
     packed: Option<Content>,
     id_hash: KeyHash,
     content_hash: Option<KeyHash>,
@@ -82,7 +84,7 @@ impl Store {
                 .as_ref()
                 .map(|it| hash("content", &it.key)),
             packed: content::takes_long(&event.headers, &event.body)
-                .then(|| content::pack(&event.headers, &event.body)),
+                .then(|| content::pack(&content::lay_out(&event.headers, &event.body), None)),
             runs: event
                 .runs
                 .iter()
@@ -110,16 +112,14 @@ impl Store {
         id: EventId,
     ) -> Result<Option<(Headers, bytes::Bytes)>, StoreError> {
         self.read(move |db| {
-            let found: Option<(String, Vec<u8>)> = db
+            let found = db
                 .prepare_cached(FIND_CONTENT)?
                 .query_row(
                     named_params! { ":id": id.to_bytes(), ":tenant": tenant },
-                    |row| Ok((row.get("encoding")?, row.get("content")?)),
+                    |row| Ok(content::of_row(row)),
                 )
                 .optional()?;
-            found
-                .map(|(encoding, bytes)| content::unpack(&encoding, &bytes))
-                .transpose()
+            found.transpose()
         })
         .await
     }
@@ -155,7 +155,7 @@ fn accept(
         .and_then(|it| it.window_ms)
         .map(|it| now + it);
     let event_seq = seen.next_event();
-    insert_event(tx, prepared, event_seq, content_until)?;
+    insert_event(tx, memory, prepared, event_seq, content_until)?;
     seen.insert(prepared.id_hash, event_seq);
     if let Some(hash) = prepared.content_hash {
         seen.insert(hash, event_seq);
@@ -174,6 +174,7 @@ fn accept(
 
 fn insert_event(
     tx: &Connection,
+    memory: &InMemory,
     prepared: &Prepared,
     event_seq: i64,
     content_until: Option<TimestampMs>,
@@ -199,13 +200,14 @@ fn insert_event(
     let content = match &prepared.packed {
         Some(packed) => packed,
         None => {
-            packed_here = content::pack(&event.headers, &event.body);
+            packed_here = memory.dictionaries.pack(tx, event_seq, event)?;
             &packed_here
         }
     };
     tx.prepare_cached(INSERT_CONTENT)?.execute(params![
         event_seq,
         content.encoding,
+        content.dictionary,
         content.bytes
     ])?;
     Ok(())

@@ -9,6 +9,7 @@ pub mod access;
 pub mod actions;
 mod checkpoint;
 mod content;
+mod dictionaries;
 pub mod events;
 pub mod integrations;
 mod keys;
@@ -232,6 +233,7 @@ impl Store {
             Some(_) => Some(InMemory {
                 seen: load_seen(&connection, path)?,
                 lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
+                dictionaries: Arc::default(),
             }),
             None => None,
         };

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, named_params};
 
-use super::{Store, StoreError, seen};
+use super::{Store, StoreError, dictionaries, seen};
 use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
 
@@ -79,6 +79,7 @@ impl Store {
             tx.prepare_cached(DELETE_VERSIONS)?
                 .execute(named_params! { ":before": before, ":limit": VERSIONS_PER_BATCH })?;
             seen::lock(&seen).delete_outdated(tx, FILTERS_PER_BATCH)?;
+            dictionaries::delete_outdated(tx)?;
             Ok(batch)
         })
         .await

@@ -48,7 +48,8 @@ const LOAD_CLAIMED: &str = "
 SELECT run.seq AS run_seq, run.id AS run_id, run.policy, run.ordering_key, run.late, run.attempt, run.host_errors, run.breaches,
        run.first_attempt_at, event.seq AS event_seq, event.id AS event_id, event.tenant, event.integration_id,
        event.source, event.event_type, event.idempotency_key, event.received_at, event.occurred_at,
-       event_content.encoding, event_content.content
+       event_content.encoding, event_content.content, event_content.dictionary AS dictionary_seq,
+       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
   FROM run
   JOIN event         ON event.seq = run.event_seq
   JOIN event_content ON event_content.event_seq = run.event_seq
@@ -282,9 +283,7 @@ fn load_claimed(db: &Connection, seq: i64) -> Result<Option<ClaimedRun>, StoreEr
 }
 
 fn claimed_run(row: &Row<'_>) -> Result<ClaimedRun, StoreError> {
-    let encoding: String = row.get("encoding")?;
-    let bytes: Vec<u8> = row.get("content")?;
-    let (headers, body) = content::unpack(&encoding, &bytes)?;
+    let (headers, body) = content::of_row(row)?;
     Ok(ClaimedRun {
         id: row::id::<RunId>(row, "run_id")?,
         seq: row.get("run_seq")?,

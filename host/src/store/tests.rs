@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod dictionaries;
 mod failures;
 mod lanes;
 mod limits;

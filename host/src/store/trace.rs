@@ -27,7 +27,11 @@ const PROOF_NAMES: [&str; 8] = [
     "password",
 ];
 
-const FIND_CONTENT: &str = "SELECT encoding, content FROM event_content WHERE event_seq = :seq";
+const FIND_CONTENT: &str = "
+SELECT encoding, content, dictionary AS dictionary_seq,
+       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
+  FROM event_content
+ WHERE event_seq = :seq";
 
 /// Everything recorded about one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -152,12 +156,11 @@ impl Store {
 }
 
 fn came_in(db: &Connection, event_seq: i64, event: &EventView) -> Result<Vec<Step>, StoreError> {
-    let (encoding, bytes): (String, Vec<u8>) = db
+    let (headers, body) = db
         .prepare_cached(FIND_CONTENT)?
         .query_row(named_params! { ":seq": event_seq }, |row| {
-            Ok((row.get("encoding")?, row.get("content")?))
-        })?;
-    let (headers, body) = content::unpack(&encoding, &bytes)?;
+            Ok(content::of_row(row))
+        })??;
     let delivery = Delivery {
         headers: redacted(headers),
         body_bytes: event.body_bytes,

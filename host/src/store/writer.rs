@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::checkpoint::Checkpointer;
+use super::dictionaries::Dictionaries;
 use super::lengths::Lengths;
 use super::ready::Proof;
 use super::seen::{self, Seen};
@@ -28,6 +29,21 @@ const WRITES_PER_COMMIT_MAX: usize = 1024;
 pub(super) struct InMemory {
     pub(super) seen: Arc<Mutex<Seen>>,
     pub(super) lengths: Arc<Lengths>,
+    pub(super) dictionaries: Arc<Dictionaries>,
+}
+
+impl InMemory {
+    fn committed(&self) {
+        seen::lock(&self.seen).committed();
+        self.lengths.committed();
+        self.dictionaries.committed();
+    }
+
+    fn rolled_back(&self) {
+        seen::lock(&self.seen).rolled_back();
+        self.lengths.rolled_back();
+        self.dictionaries.rolled_back();
+    }
 }
 
 /// A write that is waiting, without its type.
@@ -219,16 +235,10 @@ fn commit(disk: &Disk, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
         // to do when that fails too: the next BEGIN fails and says so.
         let _ = connection.execute_batch("ROLLBACK");
     }
-    if let Some(InMemory { seen, lengths }) = memory {
+    if let Some(memory) = memory {
         match &outcome {
-            Ok(()) => {
-                seen::lock(seen).committed();
-                lengths.committed();
-            }
-            Err(_) => {
-                seen::lock(seen).rolled_back();
-                lengths.rolled_back();
-            }
+            Ok(()) => memory.committed(),
+            Err(_) => memory.rolled_back(),
         }
     }
     outcome

@@ -43,12 +43,13 @@ const BUILT_AT: &str = "built-at";
 const GROWTH_MAX: f64 = 0.5;
 
 /// All that says what stands in a kept store.
-const MADE_BY: [&str; 10] = [
+const MADE_BY: [&str; 11] = [
     include_str!("kept.rs"),
     include_str!("bodies.rs"),
     include_str!("../../../host/migrations/0001_initial.sql"),
     include_str!("../../../host/src/sources/github.rs"),
     include_str!("../../../host/src/store/content.rs"),
+    include_str!("../../../host/src/store/dictionaries.rs"),
     include_str!("../../../host/src/store/events.rs"),
     include_str!("../../../host/src/store/keys.rs"),
     include_str!("../../../host/src/store/seen.rs"),

@@ -98,7 +98,7 @@ async fn only_contents_leave_the_cache() {
     let mut store = TestStore::new();
     for number in 0..200 {
         let event = NewEvent {
-            body: noise(1_500),
+            body: noise(number, 1_500),
             ..event("small", &number.to_string(), NOW)
         };
         store.accept(event).await.unwrap();
@@ -115,15 +115,15 @@ async fn only_contents_leave_the_cache() {
 }
 
 /// Bytes that do not get smaller when they are packed.
-fn noise(bytes: usize) -> bytes::Bytes {
+fn noise(seed: u64, bytes: usize) -> bytes::Bytes {
     let mut noise = vec![0; bytes];
-    StdRng::seed_from_u64(1).fill(&mut noise[..]);
+    StdRng::seed_from_u64(seed).fill(&mut noise[..]);
     noise.into()
 }
 
 /// Events that do not get smaller when they are packed, one after the other without a pause.
 async fn write(store: &Store, bytes: u64) {
-    let body = noise(1 << 20);
+    let body = noise(0, 1 << 20);
     for number in 0..bytes.div_ceil(body.len() as u64) {
         let event = NewEvent {
             body: body.clone(),

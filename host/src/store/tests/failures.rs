@@ -48,7 +48,7 @@ async fn a_write_that_fails_does_not_affect_those_that_share_its_commit() {
 async fn a_full_disk_is_an_error_and_changes_nothing() {
     let mut store = TestStore::new();
     let mut kept = Vec::new();
-    store.execute("PRAGMA max_page_count = 60").await.unwrap();
+    store.execute("PRAGMA max_page_count = 80").await.unwrap();
     let refused = loop {
         let key = kept.len().to_string();
         let mut new = event("int", &key, NOW);

@@ -106,6 +106,7 @@ async fn no_statement_walks_through_a_whole_table() {
         for table in [
             "event",
             "event_content",
+            "content_dictionary",
             "event_key_block",
             "event_name",
             "run",
