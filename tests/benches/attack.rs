@@ -25,7 +25,7 @@ use triage_tests::binary;
 use triage_tests::guest::{LOOP, classifier};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, github_issue};
+use common::bodies::{Requests, github_issues};
 use common::flood::Flood;
 use common::floors;
 use common::host::{DATABASE, Host, count, folder};
@@ -224,7 +224,7 @@ fn measure(phase: Phase, template: &Path, old: u64, arguments: &Arguments) -> Re
     let effects = || effects(&database, slow.as_ref());
     wait_until(|| Ok(effects()?.shows(phase)))?;
 
-    let mut requests = Requests::github(&path, &github_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::github(&path, &github_issues(BODY_BYTES)?)?;
     // Others than those of the events that are there.
     requests.seek(old);
     let mut load = Load::connect(address, CONNECTIONS, Host::is_new)?;

@@ -19,7 +19,7 @@ use triage_host::model::source::Source;
 use triage_tests::{binary, bombs};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, github_issue};
+use common::bodies::{Requests, github_issues};
 use common::host::{Host, folder};
 use common::kept::BODY_BYTES;
 use common::load::Load;
@@ -72,7 +72,7 @@ fn measure(arguments: &Arguments, is_bombed: bool) -> Result<Sample> {
     let source = Source::Github;
     let host = Host::start_in(own.path(), &source, "")?;
     let path = Host::path(&source);
-    let mut requests = Requests::github(&path, &github_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::github(&path, &github_issues(BODY_BYTES)?)?;
     let mut load = Load::connect(host.server.address, CONNECTIONS, Host::is_new)?;
     load.pace(&mut requests, PACE, arguments.warm_up())?;
     let sample = if is_bombed {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use triage_host::model::source::Source;
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, github_issue};
+use common::bodies::{Requests, github_issues};
 use common::floors::{self, Floor};
 use common::host::{Host, count, folder};
 use common::load::{Check, Load};
@@ -146,7 +146,7 @@ fn load(
     check: Check,
     arguments: &Arguments,
 ) -> Result<(Sample, u64)> {
-    let mut requests = Requests::github(&Host::path(&Source::Github), &github_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::github(&Host::path(&Source::Github), &github_issues(BODY_BYTES)?)?;
     let mut load = Load::connect(server.address, connections, check)?;
     let warm_up = load.saturate(&mut requests, arguments.warm_up())?;
     let before = Snapshot::take(server.pid())?;

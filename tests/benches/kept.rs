@@ -21,7 +21,7 @@ use triage_host::clock::Clock;
 use triage_host::model::source::Source;
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, github_issue, mixed};
+use common::bodies::{Requests, github_issues, mixed};
 use common::floors::{self, Floor};
 use common::host::{Host, count, folder};
 use common::kept::{BODY_BYTES, Kept};
@@ -143,7 +143,7 @@ impl<'a> Deliveries<'a> {
     fn new() -> Result<Self> {
         let second = Clock::System.now().unsigned_abs() / 1_000;
         Ok(Self {
-            requests: Requests::github(&Host::path(&Source::Github), &github_issue(BODY_BYTES)?)?,
+            requests: Requests::github(&Host::path(&Source::Github), &github_issues(BODY_BYTES)?)?,
             new: second * NUMBERS_PER_SECOND,
             sent: second,
             repeatable: 0..0,

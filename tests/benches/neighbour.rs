@@ -32,7 +32,7 @@ use triage_tests::binary;
 use triage_tests::guest::{LOOP, classifier};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, sentry_issue};
+use common::bodies::{Requests, sentry_issues};
 use common::decisions::decisions;
 use common::flood::Flood;
 use common::floors;
@@ -157,7 +157,7 @@ fn measure(phase: Phase, arguments: &Arguments) -> Result<Sample> {
     }
 
     let path = Host::path(&Source::Sentry);
-    let mut requests = Requests::sentry(&path, &sentry_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::sentry(&path, &sentry_issues(BODY_BYTES)?)?;
     let mut load = Load::connect(host.server.address, CONNECTIONS, Host::is_new)?;
     load.pace(&mut requests, PACE, arguments.warm_up())?;
     let (before, snapshot) = (count(&database, SPUN)?, Snapshot::take(host.server.pid())?);

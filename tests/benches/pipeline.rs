@@ -21,7 +21,7 @@ use triage_host::model::source::Source;
 use triage_host::model::time::TimestampMs;
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, id_text, sentry_issue};
+use common::bodies::{Requests, id_text, sentry_issues};
 use common::floors::{self, Floor};
 use common::host::{Host, count, folder};
 use common::load::{Load, Sent};
@@ -187,7 +187,7 @@ fn ends(host: &Host, sent: &[Sent]) -> Result<(Latencies, Latencies)> {
 }
 
 fn requests() -> Result<Requests> {
-    Requests::sentry(&Host::path(&Source::Sentry), &sentry_issue(BODY_BYTES)?)
+    Requests::sentry(&Host::path(&Source::Sentry), &sentry_issues(BODY_BYTES)?)
 }
 
 fn seconds(from: TimestampMs, until: TimestampMs) -> f64 {

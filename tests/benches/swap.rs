@@ -17,7 +17,7 @@ use triage_host::model::source::Source;
 use triage_tests::{binary, http};
 
 use common::arguments::{Arguments, CONNECTIONS};
-use common::bodies::{Requests, sentry_issue};
+use common::bodies::{Requests, sentry_issues};
 use common::decisions::decisions;
 use common::host::{Host, folder};
 use common::kept::BODY_BYTES;
@@ -82,7 +82,7 @@ fn measure(arguments: &Arguments, swaps: u32) -> Result<Sample> {
     let versions = [text(&pushed, "digest")?, "file".to_owned()];
 
     let path = Host::path(&source);
-    let mut requests = Requests::sentry(&path, &sentry_issue(BODY_BYTES)?)?;
+    let mut requests = Requests::sentry(&path, &sentry_issues(BODY_BYTES)?)?;
     let mut load = Load::connect(host.server.address, CONNECTIONS, Host::is_new)?;
     load.pace(&mut requests, PACE, arguments.warm_up())?;
     let url = format!(

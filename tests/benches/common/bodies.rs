@@ -3,9 +3,10 @@
 //! A request is a template with three places to fill in: the sender's id, a number
 //! near the end of the body, and the signature. Because the number stands at the end,
 //! the hash of everything before it is computed once, so a new signed request costs
-//! less than a microsecond and none is kept in memory.
+//! less than a microsecond and none is kept in memory. There are some templates, which
+//! differ in what senders differ in: else a store could keep all bodies as one.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -22,37 +23,46 @@ const DIGITS: usize = 16;
 const ID_CHARS: usize = 36;
 /// Characters of HMAC-SHA256 in hexadecimal.
 const SIGNATURE_CHARS: usize = 64;
+/// How many bodies there are, but for the number.
+const TEMPLATES: u64 = 64;
 /// A time that a sample's payload carries: 2026-01-01T00:00:00Z.
 const SAMPLE_TIME_MS: i64 = 1_767_225_600_000;
 
-/// A GitHub `issues.opened` body of about `bytes` bytes.
-pub fn github_issue(bytes: usize) -> Result<Value> {
-    let mut body = sample("github", "issues.opened")?;
-    let text = body["issue"]["body"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let missing = bytes.saturating_sub(length(&body));
-    body["issue"]["body"] = Value::from(text + &prose(missing));
-    Ok(body)
+/// GitHub `issues.opened` bodies of about `bytes` bytes, each with a text of its own.
+pub fn github_issues(bytes: usize) -> Result<Vec<Value>> {
+    let sample = sample("github", "issues.opened")?;
+    let missing = bytes.saturating_sub(length(&sample));
+    let body = |template| {
+        let mut body = sample.clone();
+        let text = body["issue"]["body"].as_str().unwrap_or_default();
+        let text = format!("{text}{}", prose(missing, template));
+        body["issue"]["body"] = Value::from(text);
+        body
+    };
+    Ok((1..=TEMPLATES).map(body).collect())
 }
 
-/// A Sentry `issue.created` body of about `bytes` bytes, filled up with frames of a stack.
-pub fn sentry_issue(bytes: usize) -> Result<Value> {
-    let mut body = sample("sentry", "issue.created")?;
-    let mut frames = Vec::new();
-    while length(&body) + length(&Value::from(frames.clone())) < bytes.saturating_sub(100) {
-        let number = frames.len();
-        frames.push(json!({
-            "filename": format!("checkout/step_{number}.py"),
-            "function": format!("run_step_{number}"),
-            "lineno": 17 + 31 * number,
-            "in_app": number % 3 == 0,
-            "context_line": format!("    result = self.steps[{number}].run(basket, deadline=deadline)"),
-        }));
-    }
-    body["data"]["issue"]["stacktrace"] = json!({ "frames": frames });
-    Ok(body)
+/// Sentry `issue.created` bodies of about `bytes` bytes, each filled up with frames of a stack of its own.
+pub fn sentry_issues(bytes: usize) -> Result<Vec<Value>> {
+    let sample = sample("sentry", "issue.created")?;
+    let body = |template| {
+        let mut body = sample.clone();
+        let mut frames = Vec::new();
+        while length(&body) + length(&Value::from(frames.clone())) < bytes.saturating_sub(100) {
+            let number = frames.len();
+            let names = prose(20, TEMPLATES * frames.len() as u64 + template).replace(' ', "_");
+            frames.push(json!({
+                "filename": format!("checkout/{}.py", &names[..8]),
+                "function": format!("run_{}", &names[8..]),
+                "lineno": 17 + 31 * (number + template as usize),
+                "in_app": number % 3 == 0,
+                "context_line": format!("    result = self.{names}[{number}].run(basket, deadline)"),
+            }));
+        }
+        body["data"]["issue"]["stacktrace"] = json!({ "frames": frames });
+        body
+    };
+    Ok((1..=TEMPLATES).map(body).collect())
 }
 
 fn sample(source: &str, event: &str) -> Result<Value> {
@@ -68,14 +78,14 @@ fn length(value: &Value) -> usize {
     value.to_string().len()
 }
 
-/// Words that compress about as well as what people write.
-fn prose(bytes: usize) -> String {
+/// Words that compress about as well as what people write, others for each seed.
+fn prose(bytes: usize, seed: u64) -> String {
     const WORDS: [&str; 16] = [
         "the", "checkout", "fails", "after", "a", "timeout", "while", "retrying", "payment",
         "seen", "since", "deploy", "four", "users", "report", "this",
     ];
     let mut text = String::new();
-    let mut state = 1_u64;
+    let mut state = seed;
     while text.len() < bytes {
         state = mixed(state);
         text.push_str(WORDS[(state >> 60) as usize]);
@@ -95,20 +105,27 @@ fn prose(bytes: usize) -> String {
 /// Makes signed requests without end.
 #[derive(Clone)]
 pub struct Requests {
-    template: Vec<u8>,
+    templates: Vec<Template>,
     body_at: usize,
     id_at: usize,
     signature_at: usize,
-    number_at: usize,
-    body_hash: Hmac<Sha256>,
-    /// What stands behind the number.
-    end: Vec<u8>,
     next: u64,
 }
 
+#[derive(Clone)]
+struct Template {
+    text: Vec<u8>,
+    number_at: usize,
+    /// Of what stands before the number.
+    body_hash: Hmac<Sha256>,
+}
+
+/// What stands behind the number.
+const END: &str = "\"}";
+
 impl Requests {
     /// Requests as GitHub sends them.
-    pub fn github(path: &str, body: &Value) -> Result<Self> {
+    pub fn github(path: &str, bodies: &[Value]) -> Result<Self> {
         let head = [
             ("accept", "*/*"),
             ("content-type", "application/json"),
@@ -120,11 +137,11 @@ impl Requests {
             ("x-github-hook-installation-target-type", "repository"),
             ("x-hub-signature-256", "sha256={signature}"),
         ];
-        Self::new(path, &head, body)
+        Self::new(path, &head, bodies)
     }
 
     /// Requests as Sentry sends them.
-    pub fn sentry(path: &str, body: &Value) -> Result<Self> {
+    pub fn sentry(path: &str, bodies: &[Value]) -> Result<Self> {
         let head = [
             ("accept", "*/*"),
             ("content-type", "application/json"),
@@ -134,35 +151,38 @@ impl Requests {
             ("sentry-hook-timestamp", "1767225600"),
             ("user-agent", "sentry-apps/1.0"),
         ];
-        Self::new(path, &head, body)
+        Self::new(path, &head, bodies)
     }
 
-    fn new(path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Self> {
-        let body = body.to_string();
-        let members = body.strip_suffix('}').context("the body is no object")?;
-        let start = format!("{members},\"number\":\"");
-        let end = "\"}";
-        let length = start.len() + DIGITS + end.len();
-        let mut head =
-            format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+    fn new(path: &str, headers: &[(&str, &str)], bodies: &[Value]) -> Result<Self> {
+        let mut templates = Vec::new();
+        let mut heads = Vec::new();
+        for body in bodies {
+            let body = body.to_string();
+            let members = body.strip_suffix('}').context("the body is no object")?;
+            let start = format!("{members},\"number\":\"");
+            let length = start.len() + DIGITS + END.len();
+            let head = head(path, length, headers);
+            let mut body_hash = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
+            body_hash.update(start.as_bytes());
+            templates.push(Template {
+                number_at: head.len() + start.len(),
+                text: format!("{head}{start}{}{END}", "0".repeat(DIGITS)).into_bytes(),
+                body_hash,
+            });
+            heads.push(head);
         }
-        head.push_str("\r\n");
-        let head = head
-            .replace("{id}", &"i".repeat(ID_CHARS))
-            .replace("{signature}", &"s".repeat(SIGNATURE_CHARS));
+        let head = heads.first().context("no body")?;
+        ensure!(
+            heads.iter().all(|it| it.len() == head.len()),
+            "heads of several lengths"
+        );
         let place = |filler: &str| head.find(filler).context("a header is missing");
-        let mut body_hash = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
-        body_hash.update(start.as_bytes());
         Ok(Self {
             body_at: head.len(),
             id_at: place(&"i".repeat(ID_CHARS))?,
             signature_at: place(&"s".repeat(SIGNATURE_CHARS))?,
-            number_at: head.len() + start.len(),
-            template: format!("{head}{start}{}{end}", "0".repeat(DIGITS)).into_bytes(),
-            body_hash,
-            end: end.as_bytes().to_vec(),
+            templates,
             next: 0,
         })
     }
@@ -182,24 +202,37 @@ impl Sender for Requests {
     fn next(&mut self, out: &mut Vec<u8>) -> u64 {
         let number = self.next;
         self.next += 1;
+        let template = &self.templates[(mixed(number) % self.templates.len() as u64) as usize];
         out.clear();
-        out.extend_from_slice(&self.template);
+        out.extend_from_slice(&template.text);
         let digits = digits(number);
-        let mut hash = self.body_hash.clone();
+        let mut hash = template.body_hash.clone();
         hash.update(&digits);
-        hash.update(&self.end);
+        hash.update(END.as_bytes());
         let mut signature = [0; SIGNATURE_CHARS];
         // Only fails where the lengths do not match.
         let _ = hex::encode_to_slice(hash.finalize().into_bytes(), &mut signature);
         for (at, text) in [
             (self.id_at, id(number).as_slice()),
             (self.signature_at, &signature),
-            (self.number_at, &digits),
+            (template.number_at, &digits),
         ] {
             out[at..at + text.len()].copy_from_slice(text);
         }
         number
     }
+}
+
+/// A request's head, with fillers for the id and the signature.
+fn head(path: &str, body_bytes: usize, headers: &[(&str, &str)]) -> String {
+    let mut head =
+        format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {body_bytes}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.replace("{id}", &"i".repeat(ID_CHARS))
+        .replace("{signature}", &"s".repeat(SIGNATURE_CHARS))
 }
 
 /// The id that the request of this number carries, as text.

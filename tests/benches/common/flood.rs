@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use triage_host::model::source::Source;
 
-use super::bodies::{Requests, sentry_issue};
+use super::bodies::{Requests, sentry_issues};
 use super::host::Host;
 use super::kept::BODY_BYTES;
 use super::load::Load;
@@ -24,7 +24,7 @@ impl Flood {
     pub fn start(address: SocketAddr, integration: &str, per_second: f64) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let path = format!("/v1/webhooks/{}/{integration}", Source::Sentry);
-        let mut requests = Requests::sentry(&path, &sentry_issue(BODY_BYTES)?)?;
+        let mut requests = Requests::sentry(&path, &sentry_issues(BODY_BYTES)?)?;
         let mut load = Load::connect(address, 4, Host::is_new)?;
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {

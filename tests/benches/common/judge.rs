@@ -14,7 +14,7 @@ use triage_host::model::run::{ClaimedEvent, ClaimedRun};
 use triage_host::sandbox::{Artefacts, Compiler, Ended, Plugin, Sandbox};
 use triage_tests::binary;
 
-use super::bodies::sentry_issue;
+use super::bodies::sentry_issues;
 
 /// How long a plugin may be compiled, in seconds.
 pub const COMPILE_SECONDS: u64 = 120;
@@ -43,7 +43,8 @@ pub struct Judge {
 
 impl Judge {
     pub fn new(sandbox: Sandbox, body_bytes: usize, limits: Limits) -> Result<Self> {
-        let body = sentry_issue(body_bytes)?.to_string();
+        let bodies = sentry_issues(body_bytes)?;
+        let body = bodies.first().context("no body")?.to_string();
         let headers = [
             ("content-type", "application/json"),
             ("request-id", "5d7d9a3f-1a6c-4f0a-8b1e-0c7c2f5e9d11"),

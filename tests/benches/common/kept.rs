@@ -25,7 +25,7 @@ use triage_host::model::time::TimestampMs;
 use triage_host::sources::{self, Delivery, Identity};
 use triage_host::store::Store;
 
-use super::bodies::{Requests, SECRET, github_issue};
+use super::bodies::{Requests, SECRET, github_issues};
 use super::host::{DATABASE, Host, INTEGRATION, count};
 use super::load::Sender;
 
@@ -194,7 +194,7 @@ pub fn fill(database: &Path, times: Times) -> Result<()> {
 
 async fn accept_all(store: &Store, times: Times) -> Result<()> {
     let began = Instant::now();
-    let requests = Requests::github(&Host::path(&Source::Github), &github_issue(BODY_BYTES)?)?;
+    let requests = Requests::github(&Host::path(&Source::Github), &github_issues(BODY_BYTES)?)?;
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..UNDER_WAY {
