@@ -58,20 +58,20 @@ CREATE INDEX event_name_by_hash  ON event_name (hash);
 CREATE INDEX event_name_by_event ON event_name (event_seq);
 
 -- Key hashes that are no longer in memory, see `store::seen`. A block is the keys of one slice
--- whose first byte is the same, sorted; its id is 256 times the slice, and that byte.
+-- whose first ten bits are the same, sorted; its id is 1,024 times the slice, and those bits.
 CREATE TABLE event_key_block (
     id      INTEGER PRIMARY KEY,
     entries BLOB    NOT NULL
 ) STRICT;
 
--- What is read of blocks at the start, eight together: the newest rows whose keys of those first bytes
+-- What is read of blocks at the start, 32 together: the newest rows whose keys of those first bits
 -- are in these blocks or earlier ones, and for each block the filter that says which keys it may hold.
 CREATE TABLE event_key_filter (
-    -- Of the first of the eight.
-    id            INTEGER PRIMARY KEY CHECK (id % 8 = 0),
+    -- Of the first of the 32.
+    id            INTEGER PRIMARY KEY CHECK (id % 32 = 0),
     event_seq_max INTEGER NOT NULL,
     name_seq_max  INTEGER NOT NULL,
-    filters       BLOB    NOT NULL CHECK (length(filters) = 8 * 4096)
+    filters       BLOB    NOT NULL CHECK (length(filters) = 32 * 1024)
 ) STRICT;
 
 CREATE TABLE run (

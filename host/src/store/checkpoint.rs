@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -46,9 +47,9 @@ const NICE: i32 = 10;
 /// that a virtual machine must get from its host first costs more than the write. What finds repeats
 /// stays.
 const CACHED_BYTES: u64 = 256 << 20;
-/// A page with no more rows holds contents: the rows of other tables are shorter. Contents so short that
-/// there are more on a page stay in the cache.
-const CONTENT_ROWS_MAX: u16 = 20;
+/// A page with so many rows holds contents: the rows of other tables are shorter, but for blocks of keys, each of
+/// which has a page of its own. Contents that are shorter or longer stay in the cache.
+const CONTENT_ROWS: RangeInclusive<u16> = 2..=20;
 
 /// Bytes of a page: see `schema`.
 const PAGE_BYTES: u64 = 8_192;
@@ -339,7 +340,7 @@ fn cached_head(file: &File, page: u64) -> Option<Head> {
 
 /// Whether a page is a leaf of a table with few, long rows (<https://sqlite.org/fileformat2.html>, 1.6).
 fn is_content([kind, _, _, rows @ ..]: Head) -> bool {
-    kind == TABLE_LEAF && u16::from_be_bytes(rows) <= CONTENT_ROWS_MAX
+    kind == TABLE_LEAF && CONTENT_ROWS.contains(&u16::from_be_bytes(rows))
 }
 
 fn length(file: &File) -> u64 {

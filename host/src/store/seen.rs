@@ -2,9 +2,9 @@
 //!
 //! A unique index on random keys rewrites a random page for every event, which halves the
 //! rate of ingest and grows with the store. Here a new event's key hashes are columns of its
-//! row, which is appended. The keys of the newest events are also in memory, in 256 buckets by
-//! their first byte. When memory is full, the next eight buckets are written as sorted blocks,
-//! each a row that is appended, with their watermarks; 256 blocks make a slice. A key was
+//! row, which is appended. The keys of the newest events are also in memory, in 1,024 buckets by
+//! their first bits. When memory is full, the next 32 buckets are written as sorted blocks,
+//! each a row that is appended, with their watermarks; 1,024 blocks make a slice. A key was
 //! seen if it is in memory or in a block; `filter` tells which blocks are worth reading.
 //!
 //! Nothing but the event's row has to survive a crash: at the start the filters are read, and
@@ -27,11 +27,13 @@ use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
 use filter::{Filter, Filters};
 
-/// One for each value of a hash's first byte.
-const BUCKETS: usize = 256;
+/// One for each value of a hash's first bits. So many that the block of a full one fits on a page: a repeat
+/// that is not in memory costs one read for it, from wherever on the disk it is.
+const BUCKETS: usize = 1 << BUCKET_BITS;
+const BUCKET_BITS: usize = 10;
 /// Blocks that are written together, with one row of filters: at the start a row far from the next costs
 /// a read of the disk, however short it is.
-const BLOCKS_TOGETHER: usize = 8;
+const BLOCKS_TOGETHER: usize = 32;
 /// Keys in memory before buckets are written. About 6 MiB, however many events are kept.
 pub(super) const KEYS_IN_MEMORY_MAX: usize = 131_072;
 
@@ -54,7 +56,7 @@ const BLOCKS: &str = "SELECT min(id) AS first, max(id) AS last FROM event_key_fi
 const FIND_NAMES: &str = "SELECT event_seq FROM event_name WHERE hash = :hash";
 
 const WATERMARK: &str = "
-SELECT event_seq_max FROM event_key_filter WHERE id <= :last AND id % 256 = :bucket ORDER BY id DESC LIMIT 1";
+SELECT event_seq_max FROM event_key_filter WHERE id <= :last AND id % 1024 = :bucket ORDER BY id DESC LIMIT 1";
 
 const EVENTS_ABOVE: &str = "SELECT seq, id_hash FROM event WHERE :seq < seq";
 
@@ -79,7 +81,7 @@ pub(super) struct Seen {
     // here because SQLite would write its own count (AUTOINCREMENT) with every event.
     next_event: i64,
     first_event: i64,
-    // The block that is written next: 256 times its slice, and its bucket.
+    // The block that is written next: 1,024 times its slice, and its bucket.
     next_block: i64,
     // What the open transaction put in, with what stood there before.
     inserted: Vec<(KeyHash, Option<i64>)>,
@@ -336,7 +338,8 @@ pub(super) fn find_by_reading(
 }
 
 fn bucket_of(hash: &KeyHash) -> usize {
-    usize::from(hash.first().copied().unwrap_or(0))
+    let [first, second, ..] = *hash;
+    usize::from(u16::from_be_bytes([first, second])) >> (16 - BUCKET_BITS)
 }
 
 /// The first of the buckets that are written together with this one.
@@ -345,13 +348,13 @@ fn first_together(bucket: usize) -> usize {
 }
 
 fn block_id(slice: i64, bucket: usize) -> i64 {
-    slice * 256 + i64::try_from(bucket).unwrap_or(0)
+    slice * BUCKETS as i64 + i64::try_from(bucket).unwrap_or(0)
 }
 
 fn slice_of(block: i64) -> i64 {
-    block.div_euclid(256)
+    block.div_euclid(BUCKETS as i64)
 }
 
 fn bucket_of_block(block: i64) -> usize {
-    usize::try_from(block.rem_euclid(256)).unwrap_or(0)
+    usize::try_from(block.rem_euclid(BUCKETS as i64)).unwrap_or(0)
 }

@@ -6,11 +6,11 @@
 
 use crate::store::keys::KeyHash;
 
-use super::{BUCKETS, bucket_of};
+use super::{BUCKET_BITS, BUCKETS, bucket_of};
 
 /// Positions of one block's filter: 32 for each of the keys that a block holds when memory is full.
 const POSITIONS: usize = 1 << POSITION_BITS;
-const POSITION_BITS: usize = 15;
+const POSITION_BITS: usize = 13;
 /// Positions that a key sets. With 32 bits a key, one block in 170,000 is asked in vain.
 const PROBES: usize = 8;
 /// One block's filter as it is kept.
@@ -19,8 +19,8 @@ pub(super) type Filter = [u8; POSITIONS / 8];
 pub(super) const NO_KEYS: Filter = [0; POSITIONS / 8];
 
 const _: () = assert!(
-    PROBES * POSITION_BITS <= 120,
-    "the positions are cut from a hash without its first byte"
+    PROBES * POSITION_BITS <= 128 - BUCKET_BITS,
+    "the positions are cut from a hash without the bits that are the bucket's"
 );
 
 /// The filters of all blocks.
@@ -264,7 +264,7 @@ mod tests {
         ) {
             let key = |number: u32| {
                 let mut key = hash(u64::from(number));
-                key[0] = 7;
+                key[..2].copy_from_slice(&[0x01, 0xC0]);
                 key
             };
             let keys: Vec<Vec<KeyHash>> = numbers
@@ -287,10 +287,10 @@ mod tests {
 
     #[test]
     fn few_blocks_are_asked_in_vain() {
-        let keys: Vec<_> = (0..1024_u64)
+        let keys: Vec<_> = (0..256_u64)
             .map(|it| {
                 let mut key = hash(it);
-                key[0] = 7;
+                key[..2].copy_from_slice(&[0x01, 0xC0]);
                 key
             })
             .collect();
@@ -301,7 +301,7 @@ mod tests {
         let in_vain: usize = (10_000..110_000_u64)
             .map(|it| {
                 let mut key = hash(it);
-                key[0] = 7;
+                key[..2].copy_from_slice(&[0x01, 0xC0]);
                 filters.candidates(&key).len()
             })
             .sum();

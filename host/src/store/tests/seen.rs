@@ -171,15 +171,15 @@ fn memory_is_bounded_however_many_keys_there_are() {
 
 #[test]
 fn damaged_filters_are_an_error_and_no_repeat_is_taken_for_new() {
-    const WHOLE: i64 = 8 * 4096;
+    const WHOLE: i64 = 32 * 1024;
     // Id and length of each row.
     for rows in [
         &[(0, WHOLE - 1)][..],
         &[(0, 2048)],
-        &[(-8, WHOLE)],
+        &[(-32, WHOLE)],
         &[(4, WHOLE)],
-        &[(0, WHOLE), (16, WHOLE)],
-        &[(0, WHOLE), (i64::MAX - 7, WHOLE)],
+        &[(0, WHOLE), (64, WHOLE)],
+        &[(0, WHOLE), (i64::MAX - 31, WHOLE)],
     ] {
         let folder = TempDir::new().unwrap();
         let db = schema::open_for_writing(&folder.path().join("t.db")).unwrap();
