@@ -56,9 +56,10 @@ WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHER
 INSERT INTO event (id, id_hash, idempotency_key, COLUMNS)
 SELECT randomblob(16), randomblob(16), 'filled-' || hex(randomblob(16)), COLUMNS FROM number, (SELECT * FROM event ORDER BY seq LIMIT 1)";
 
+// Without headers, and with the body `{}`.
 const FILL_CONTENT: &str = "
 INSERT INTO event_content (event_seq, encoding, content)
-SELECT seq, 'raw', x'00000000' || CAST('{}' AS BLOB)
+SELECT seq, 'raw', x'000000007b7d'
   FROM event
  WHERE seq NOT IN (SELECT event_seq FROM event_content)";
 
