@@ -154,10 +154,13 @@ fn trickle(address: SocketAddr, mut clients: Vec<Client>, shared: &Shared) {
     let start = Instant::now();
     while !shared.stop.load(Ordering::Relaxed) {
         let round = Instant::now();
-        for client in clients
-            .iter_mut()
-            .filter(|it| it.begins_after <= start.elapsed())
-        {
+        // One after another, as clients that do not know each other: not all in the same millisecond.
+        let pause = BYTE_EVERY.div_f64(clients.len() as f64);
+        for (turn, client) in (1..).zip(&mut clients) {
+            std::thread::sleep((pause * turn).saturating_sub(round.elapsed()));
+            if start.elapsed() < client.begins_after {
+                continue;
+            }
             if client.stream.is_some() {
                 if client.send_a_byte() {
                     shared.bytes.fetch_add(1, Ordering::Relaxed);
@@ -177,6 +180,5 @@ fn trickle(address: SocketAddr, mut clients: Vec<Client>, shared: &Shared) {
                 shared.connected.fetch_add(1, Ordering::Relaxed);
             }
         }
-        std::thread::sleep(BYTE_EVERY.saturating_sub(round.elapsed()));
     }
 }
