@@ -50,7 +50,8 @@ CREATE TABLE content_dictionary (
 
 -- Further keys of an event: ids under which its content came again.
 CREATE TABLE event_name (
-    seq       INTEGER PRIMARY KEY,
+    -- No number is used twice: `store::seen` knows by it which names are in a block.
+    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
     hash      BLOB    NOT NULL CHECK (length(hash) = 16),
     event_seq INTEGER NOT NULL REFERENCES event (seq)
 ) STRICT;

@@ -23,11 +23,11 @@ const BYTES_MAX: usize = 8_000;
 const IN_USE_MAX: usize = if cfg!(test) { 3 } else { 256 };
 /// Rows of events after which a dictionary is not used any more.
 const ROWS_MAX: i64 = if cfg!(test) { 40 } else { 16_384 };
-/// Rows of events before a dictionary that does not help gives way to another: contents that nothing helps
-/// cost 125 bytes each for that.
-const ROWS_MIN: i64 = if cfg!(test) { 8 } else { 64 };
-/// Dictionaries that are deleted at once at most.
-const DELETED_MAX: usize = 8;
+/// Contents that are packed behind a dictionary before it gives way to another because it does not help: contents
+/// that nothing helps cost 125 bytes each for that.
+const USES_MIN: u32 = if cfg!(test) { 8 } else { 64 };
+/// Dictionaries that are deleted at once at most: more than the events of a batch, each of which may have brought one.
+const DELETED_MAX: usize = 32;
 
 const INSERT: &str =
     "INSERT INTO content_dictionary (event_seq, content) VALUES (:event_seq, :content)";
@@ -44,7 +44,11 @@ DELETE FROM content_dictionary
 pub(super) struct Dictionary {
     /// The row of the event that brought it, by which it is kept.
     pub(super) event_seq: i64,
+    /// Whose it is: an integration's id can become another tenant's.
+    pub(super) tenant: String,
     pub(super) bytes: Vec<u8>,
+    /// Contents that were packed behind it. One that was rolled back may count as well.
+    pub(super) uses: u32,
 }
 
 /// The dictionaries in use, and what the open transaction did to them.
@@ -68,20 +72,24 @@ impl Dictionaries {
     ) -> Result<Content, StoreError> {
         let raw = content::lay_out(&event.headers, &event.body);
         let mut in_use = self.lock();
-        let last = in_use.by_integration.get(&event.integration_id);
-        let age = last.map_or(ROWS_MAX, |it| event_seq - it.event_seq);
-        let packed = content::pack(&raw, last.filter(|_| age < ROWS_MAX));
+        let has_room = in_use.has_room(&event.integration_id, event_seq);
+        let last = in_use
+            .by_integration
+            .get_mut(&event.integration_id)
+            .filter(|it| it.tenant == event.tenant);
+        let young = last.as_deref().filter(|it| is_young(it, event_seq));
+        let packed = content::pack(&raw, young);
         let is_helped = 3 * packed.bytes.len() < raw.len();
-        if !content::is_worth_packing(&raw)
-            || age < ROWS_MIN
-            || (is_helped && age < ROWS_MAX)
-            || !in_use.has_room(&event.integration_id, event_seq)
-        {
+        let stays = young.is_some_and(|it| is_helped || it.uses < USES_MIN);
+        if stays || !has_room || !content::is_worth_packing(&raw) {
+            last.into_iter().for_each(|it| it.uses += 1);
             return Ok(packed);
         }
         let joined = [last.map_or(&[][..], |it| &it.bytes), &raw].concat();
         let dictionary = Dictionary {
             event_seq,
+            tenant: event.tenant.clone(),
+            uses: 1,
             bytes: joined
                 .split_at(joined.len().saturating_sub(BYTES_MAX))
                 .1

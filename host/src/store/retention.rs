@@ -36,11 +36,12 @@ const DELETE: [&str; 10] = [
     "DELETE FROM event WHERE seq BETWEEN :first AND :last",
 ];
 
-// The numbers of rows go on where they were, also when no event is left to tell.
+// The numbers of rows go on where they were, also when no later event is left to tell.
 const KEEP_LAST: &str = "
 INSERT INTO meta (name, value)
-SELECT 'last_event_seq', CAST(:event_seq AS BLOB) WHERE NOT EXISTS (SELECT 1 FROM event)
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+SELECT 'last_event_seq', CAST(:event_seq AS BLOB) WHERE NOT EXISTS (SELECT 1 FROM event WHERE :event_seq < seq)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+ WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)";
 
 const DELETE_VERSIONS: &str = "
 DELETE FROM newest_version
@@ -51,7 +52,7 @@ DELETE FROM newest_version
 
 /// Versions of ordering keys that are deleted with a batch at most.
 const VERSIONS_PER_BATCH: usize = 256;
-/// Rows of filters that are deleted with a batch at most, each with its eight blocks of keys.
+/// Rows of filters that are deleted with a batch at most, each with its 32 blocks of keys.
 const FILTERS_PER_BATCH: usize = 1;
 
 /// Where one batch came to.

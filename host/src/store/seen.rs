@@ -34,7 +34,7 @@ const BUCKET_BITS: usize = 10;
 /// Blocks that are written together, with one row of filters: at the start a row far from the next costs
 /// a read of the disk, however short it is.
 const BLOCKS_TOGETHER: usize = 32;
-/// Keys in memory before buckets are written. About 6 MiB, however many events are kept.
+/// Keys in memory before buckets are written: 13 MB, half of which is room in hash tables, however many events are kept.
 pub(super) const KEYS_IN_MEMORY_MAX: usize = 131_072;
 
 const INSERT_BLOCK: &str = "INSERT INTO event_key_block (id, entries) VALUES (:id, :entries)";

@@ -12,6 +12,7 @@ use super::{BLOCKS_TOGETHER, BUCKETS, Bucket, Seen, bucket_of, bucket_of_block, 
 const LAST_EVENT: &str = "
 SELECT max(coalesce((SELECT max(seq) FROM event), 0),
            coalesce((SELECT max(event_seq_max) FROM event_key_filter), 0),
+           coalesce((SELECT max(event_seq) FROM content_dictionary), 0),
            coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_event_seq'), 0))";
 
 const SPAN: &str =
@@ -84,7 +85,7 @@ impl Seen {
         let watermarks = seen.load_filters(connection)?;
         seen.load_keys(connection, &watermarks)?;
         let last: i64 = connection.query_row(LAST_EVENT, [], |row| row.get(0))?;
-        seen.next_event = last + 1;
+        seen.next_event = last.checked_add(1).ok_or(MALFORMED)?;
         seen.first_event = seen.next_event;
         tracing::debug!(
             keys = seen.keys_in_memory(),
@@ -171,6 +172,6 @@ fn span(row: &Row<'_>) -> rusqlite::Result<Result<Option<(i64, i64)>, StoreError
     let together = BLOCKS_TOGETHER as i64;
     let rows = last.checked_sub(first).map(|it| it / together + 1);
     let is_whole = 0 <= first && first % together == 0 && last % together == 0;
-    let fits = is_whole && rows == Some(row.get("rows")?);
+    let fits = is_whole && rows == Some(row.get("rows")?) && last < i64::MAX - together;
     Ok(fits.then_some(Some((first, last))).ok_or(MALFORMED))
 }

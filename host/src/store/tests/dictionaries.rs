@@ -138,6 +138,37 @@ async fn few_dictionaries_are_in_use_and_each_integration_has_its_turn() {
     );
 }
 
+#[tokio::test]
+async fn an_integration_that_became_another_tenants_begins_anew() {
+    let store = TestStore::new();
+    store.accept(delivery("int", 0, alike(0))).await.unwrap();
+    let of_other = NewEvent {
+        tenant: "other".to_owned(),
+        ..delivery("int", 1, alike(1))
+    };
+    store.accept(of_other).await.unwrap();
+    assert_eq!(store.count("event_content WHERE dictionary = 1").await, 1);
+    assert_eq!(store.count("event_content WHERE dictionary = 2").await, 1);
+    // The second dictionary is made of the second content alone.
+    let lengths =
+        "content_dictionary WHERE length(content) <= (SELECT max(body_bytes) FROM event) + 100";
+    assert_eq!(store.count(lengths).await, 2);
+}
+
+#[tokio::test]
+async fn many_integrations_that_take_turns_do_not_bring_a_dictionary_with_every_event() {
+    let store = TestStore::new();
+    for number in 0..36 {
+        let new = delivery(&format!("int-{}", number % 3), number, noise(number));
+        store.accept(new).await.unwrap();
+    }
+    assert_eq!(
+        store.count("content_dictionary").await,
+        6,
+        "after 8 contents of each"
+    );
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// One transaction with contents of these integrations, alike or not.

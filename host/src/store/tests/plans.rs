@@ -57,6 +57,7 @@ fn statements() -> Vec<&'static str> {
     let sources = [
         include_str!("../access.rs"),
         include_str!("../actions.rs"),
+        include_str!("../dictionaries.rs"),
         include_str!("../events.rs"),
         include_str!("../integrations.rs"),
         include_str!("../secrets.rs"),
@@ -65,6 +66,8 @@ fn statements() -> Vec<&'static str> {
         include_str!("../plugins/choices.rs"),
         include_str!("../retention.rs"),
         include_str!("../seen.rs"),
+        include_str!("../seen/block.rs"),
+        include_str!("../seen/load.rs"),
         include_str!("../strikes.rs"),
         include_str!("../runs.rs"),
         include_str!("../tickets.rs"),

@@ -3,6 +3,7 @@
 use super::queues::{decided, opened};
 use super::{NOW, TestStore, event, with_content_key};
 use crate::model::decision::Priority;
+use crate::model::event::NewEvent;
 use crate::model::version::Version;
 use crate::retention;
 use crate::store::retention::Batch;
@@ -139,11 +140,41 @@ async fn rows_are_not_numbered_twice_when_none_is_left() {
 }
 
 #[tokio::test]
+async fn rows_are_not_numbered_twice_when_only_an_old_one_is_left() {
+    let mut store = TestStore::new();
+    // Has work to do until the end.
+    store.accept(event("int", "old", NOW)).await.unwrap();
+    for number in 0..3 {
+        store.accept(without_runs(number)).await.unwrap();
+    }
+    assert_eq!(retention::sweep(&store, NOW + 1).await.unwrap(), 3);
+    store.reopen();
+    work(&store).await;
+    assert_eq!(retention::sweep(&store, NOW + 1).await.unwrap(), 1);
+    store.reopen();
+    store.accept(without_runs(4)).await.unwrap();
+    let seq: i64 = store
+        .read(|db| Ok(db.query_row("SELECT seq FROM event", [], |row| row.get(0))?))
+        .await
+        .unwrap();
+    assert_eq!(seq, 5);
+}
+
+/// An event of 1 KB that nothing has to be done for.
+fn without_runs(number: i32) -> NewEvent {
+    NewEvent {
+        runs: Vec::new(),
+        body: vec![b'x'; 1_000].into(),
+        ..event("int", &number.to_string(), NOW)
+    }
+}
+
+#[tokio::test]
 async fn a_batch_looks_at_no_more_than_it_is_told() {
     let store = TestStore::new();
     for number in 0..5 {
         store
-            .accept(crate::model::event::NewEvent {
+            .accept(NewEvent {
                 runs: Vec::new(),
                 ..event("int", &number.to_string(), NOW)
             })

@@ -26,6 +26,8 @@ enum Step {
         deliveries: Vec<(u8, u8, Option<i64>)>,
         commit: bool,
     },
+    /// Retention deletes so many of the oldest events, but not the last one.
+    Delete(usize),
     /// Time passes.
     Wait(i64),
     /// The process ends, and another one reads the database.
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (proptest::collection::vec(delivery, 1..6), proptest::bool::weighted(0.8))
             .prop_map(|(deliveries, commit)| Step::Deliver { deliveries, commit }),
+        1 => (1_usize..8).prop_map(Step::Delete),
         1 => (1_i64..10).prop_map(Step::Wait),
         1 => Just(Step::Restart),
     ]
@@ -111,6 +114,17 @@ proptest! {
         for step in steps {
             match step {
                 Step::Wait(ms) => now += ms,
+                Step::Delete(count) => {
+                    let first: Option<i64> = db
+                        .query_row("SELECT min(seq) FROM event", [], |row| row.get(0))
+                        .unwrap();
+                    let before = first.map_or(0, |it| (it + count as i64).min(next_seq - 1));
+                    db.execute("DELETE FROM event_name WHERE event_seq < ?", [before]).unwrap();
+                    db.execute("DELETE FROM event WHERE seq < ?", [before]).unwrap();
+                    seen.delete_outdated(&db, 1).unwrap();
+                    seen.committed();
+                    model.retain(|_, (seq, _)| before <= *seq);
+                }
                 Step::Restart => seen = Seen::load(&db, KEYS_MAX).unwrap(),
                 Step::Deliver { deliveries, commit } => {
                     db.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -178,6 +192,7 @@ fn damaged_filters_are_an_error_and_no_repeat_is_taken_for_new() {
         &[(0, 2048)],
         &[(-32, WHOLE)],
         &[(4, WHOLE)],
+        &[(i64::MAX - 31, WHOLE)],
         &[(0, WHOLE), (64, WHOLE)],
         &[(0, WHOLE), (i64::MAX - 31, WHOLE)],
     ] {
