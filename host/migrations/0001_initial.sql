@@ -45,6 +45,8 @@ CREATE TABLE event_content (
 CREATE TABLE content_dictionary (
     -- The row of the event that brought it, which may be gone.
     event_seq INTEGER PRIMARY KEY,
+    -- The first row that cannot need it any more. NULL while it is in use, and where that was not written down.
+    end_seq   INTEGER CHECK (event_seq < end_seq),
     content   BLOB    NOT NULL
 ) STRICT;
 

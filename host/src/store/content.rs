@@ -211,7 +211,7 @@ mod tests {
             (body, dictionary) in body_and_dictionary(),
         ) {
             let headers = Headers(headers);
-            let dictionary = dictionary.map(|bytes| Dictionary { event_seq: 7, tenant: String::new(), bytes, uses: 0 });
+            let dictionary = dictionary.map(|bytes| Dictionary { event_seq: 7, tenant: String::new(), made_at: 0, bytes, uses: 0 });
             let content = pack(&lay_out(&headers, &body), dictionary.as_ref());
             let (headers_back, body_back) = match (content.encoding, content.dictionary) {
                 ("raw", None) => read(content.bytes).unwrap(),

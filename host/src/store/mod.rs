@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 
 use checkpoint::Checkpointer;
+use dictionaries::Dictionaries;
 use keys::KeyHasher;
 use lengths::Lengths;
 use reader::Readers;
@@ -230,11 +231,16 @@ impl Store {
         };
         let hasher = KeyHasher::load(&connection).map_err(sqlite)?;
         let memory = match &lock {
-            Some(_) => Some(InMemory {
-                seen: load_seen(&connection, path)?,
-                lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
-                dictionaries: Arc::default(),
-            }),
+            Some(_) => {
+                let seen = load_seen(&connection, path)?;
+                let next_event = seen::lock(&seen).peek_event();
+                let dictionaries = Dictionaries::load(&connection, next_event).map_err(sqlite)?;
+                Some(InMemory {
+                    seen,
+                    lengths: Arc::new(Lengths::load(&connection).map_err(sqlite)?),
+                    dictionaries: Arc::new(dictionaries),
+                })
+            }
             None => None,
         };
         let rejections = match &lock {

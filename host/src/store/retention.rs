@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, named_params};
 
-use super::{Store, StoreError, dictionaries, seen};
+use super::{Store, StoreError, seen};
 use crate::fail_point::{self, Point};
 use crate::model::time::TimestampMs;
 
@@ -74,13 +74,17 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> Result<Batch, StoreError> {
-        let seen = self.memory()?.seen;
+        let memory = self.memory()?;
         self.write(move |tx| {
             let batch = delete(tx, before, after, limit)?;
             tx.prepare_cached(DELETE_VERSIONS)?
                 .execute(named_params! { ":before": before, ":limit": VERSIONS_PER_BATCH })?;
-            seen::lock(&seen).delete_outdated(tx, FILTERS_PER_BATCH)?;
-            dictionaries::delete_outdated(tx)?;
+            let mut seen = seen::lock(&memory.seen);
+            seen.delete_outdated(tx, FILTERS_PER_BATCH)?;
+            let next_event = seen.peek_event();
+            memory
+                .dictionaries
+                .delete_outdated(tx, before, next_event)?;
             Ok(batch)
         })
         .await

@@ -139,6 +139,11 @@ impl Seen {
         Ok(None)
     }
 
+    /// The row that the next new event will have.
+    pub(super) fn peek_event(&self) -> i64 {
+        self.next_event
+    }
+
     /// The row of a new event: none that was ever committed has this number.
     pub(super) fn next_event(&mut self) -> i64 {
         let next = self.next_event;

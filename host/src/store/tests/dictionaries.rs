@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::{NOW, TestStore, event};
 use crate::model::event::{Headers, NewEvent};
-use crate::store::dictionaries::{self, Dictionaries};
+use crate::retention;
+use crate::store::dictionaries::Dictionaries;
 use crate::store::{StoreError, content, schema};
 
 const INSERT: &str = "
@@ -156,6 +157,50 @@ async fn an_integration_that_became_another_tenants_begins_anew() {
 }
 
 #[tokio::test]
+async fn nothing_of_an_event_is_left_when_it_is_deleted_in_a_store_where_few_come() {
+    let mut store = TestStore::new();
+    let quiet = |number, now| NewEvent {
+        received_at: now,
+        runs: Vec::new(),
+        ..delivery("int", number, alike(number))
+    };
+    store.accept(quiet(0, NOW)).await.unwrap();
+    store.accept(quiet(1, NOW + 1)).await.unwrap();
+    store.reopen();
+    store.accept(quiet(2, NOW + 2)).await.unwrap();
+    store
+        .accept(quiet(3, NOW + 2 + 24 * 3_600_000))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.count("content_dictionary").await,
+        3,
+        "another one after the restart and after a day"
+    );
+    retention::sweep(&store, NOW + 2).await.unwrap();
+    assert_eq!(
+        store.count("content_dictionary WHERE event_seq = 1").await,
+        0
+    );
+    retention::sweep(&store, NOW + 10).await.unwrap();
+    assert_eq!(
+        store.count("content_dictionary").await,
+        1,
+        "the one of the event that is left"
+    );
+    retention::sweep(&store, NOW + 10 * 24 * 3_600_000)
+        .await
+        .unwrap();
+    assert_eq!(store.count("event").await, 0);
+    assert_eq!(store.count("content_dictionary").await, 0);
+    let last = store
+        .accept(quiet(4, NOW + 11 * 24 * 3_600_000))
+        .await
+        .unwrap();
+    assert!(store.payload(None, last.event_id).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn many_integrations_that_take_turns_do_not_bring_a_dictionary_with_every_event() {
     let store = TestStore::new();
     for number in 0..36 {
@@ -221,14 +266,15 @@ proptest! {
         let mut next = 1_i64;
         for step in steps {
             match step {
-                Step::Restart => all = Dictionaries::default(),
+                Step::Restart => all = Dictionaries::load(&db, next).unwrap(),
                 Step::Delete(count) => {
                     for event_seq in kept.keys().take(count) {
                         db.execute("DELETE FROM event_content WHERE event_seq = ?", [event_seq]).unwrap();
                         db.execute("DELETE FROM event WHERE seq = ?", [event_seq]).unwrap();
                     }
                     kept = kept.into_iter().skip(count).collect();
-                    while 0 < dictionaries::delete_outdated(&db).unwrap() {}
+                    while 0 < all.delete_outdated(&db, NOW, next).unwrap() {}
+                    all.committed();
                     let left: i64 = db
                         .query_row("SELECT count(*) FROM content_dictionary WHERE event_seq <= (SELECT min(seq) FROM event) - 40", [], |row| row.get(0))
                         .unwrap();
