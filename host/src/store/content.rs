@@ -9,10 +9,16 @@ use lz4_flex::block::{self, CompressTable, get_maximum_output_size};
 
 use crate::model::event::Headers;
 
-use rusqlite::Row;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::StoreError;
 use super::dictionaries::Dictionary;
+
+const FIND: &str = "
+SELECT encoding, content, dictionary AS dictionary_seq,
+       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
+  FROM event_content
+ WHERE event_seq = :event_seq";
 
 const MALFORMED: StoreError = StoreError::Malformed("event content");
 
@@ -119,6 +125,19 @@ impl Packer {
             },
         }
     }
+}
+
+/// The content of a kept event.
+pub(super) fn find(
+    db: &Connection,
+    event_seq: i64,
+) -> Result<Option<(Headers, bytes::Bytes)>, StoreError> {
+    db.prepare_cached(FIND)?
+        .query_row(named_params! { ":event_seq": event_seq }, |row| {
+            Ok(of_row(row))
+        })
+        .optional()?
+        .transpose()
 }
 
 /// Reads the columns `encoding`, `content`, `dictionary_seq` and `dictionary`.

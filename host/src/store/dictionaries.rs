@@ -89,6 +89,9 @@ impl Dictionaries {
         event: &NewEvent,
     ) -> Result<Content, StoreError> {
         let raw = content::lay_out(&event.headers, &event.body);
+        if !content::is_worth_packing(&raw) {
+            return Ok(content::pack(&raw, None));
+        }
         let mut in_use = self.lock();
         let now = event.received_at;
         let has_room = in_use.has_room(&event.integration_id, event_seq, now);
@@ -100,7 +103,7 @@ impl Dictionaries {
         let packed = content::pack(&raw, young);
         let is_helped = 3 * packed.bytes.len() < raw.len();
         let stays = young.is_some_and(|it| is_helped || it.uses < USES_MIN);
-        if stays || !has_room || !content::is_worth_packing(&raw) {
+        if stays || !has_room {
             last.into_iter().for_each(|it| it.uses += 1);
             return Ok(packed);
         }

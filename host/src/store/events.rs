@@ -33,11 +33,8 @@ RETURNING id";
 
 const RUNS_OF: &str = "SELECT id FROM run WHERE event_seq = :event_seq ORDER BY seq";
 
-const FIND_CONTENT: &str = "
-SELECT encoding, content, dictionary AS dictionary_seq,
-       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
-  FROM event_content
- WHERE event_seq = (SELECT seq FROM event WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant))";
+const FIND_EVENT: &str =
+    "SELECT seq FROM event WHERE id = :id AND (:tenant IS NULL OR tenant = :tenant)";
 
 /// A new event with everything computed that the writer thread need not compute.
 struct Prepared {
@@ -112,14 +109,17 @@ impl Store {
         id: EventId,
     ) -> Result<Option<(Headers, bytes::Bytes)>, StoreError> {
         self.read(move |db| {
-            let found = db
-                .prepare_cached(FIND_CONTENT)?
+            let found: Option<i64> = db
+                .prepare_cached(FIND_EVENT)?
                 .query_row(
                     named_params! { ":id": id.to_bytes(), ":tenant": tenant },
-                    |row| Ok(content::of_row(row)),
+                    |row| row.get("seq"),
                 )
                 .optional()?;
-            found.transpose()
+            match found {
+                Some(event_seq) => content::find(db, event_seq),
+                None => Ok(None),
+            }
         })
         .await
     }

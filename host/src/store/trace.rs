@@ -3,7 +3,7 @@
 //! Called by `http` and the command line. What a plugin asked the host is not here
 //! yet: it belongs to the journal.
 
-use rusqlite::{Connection, named_params};
+use rusqlite::Connection;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -26,12 +26,6 @@ const PROOF_NAMES: [&str; 8] = [
     "api-key",
     "password",
 ];
-
-const FIND_CONTENT: &str = "
-SELECT encoding, content, dictionary AS dictionary_seq,
-       (SELECT content FROM content_dictionary WHERE event_seq = event_content.dictionary) AS dictionary
-  FROM event_content
- WHERE event_seq = :seq";
 
 /// Everything recorded about one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -156,11 +150,8 @@ impl Store {
 }
 
 fn came_in(db: &Connection, event_seq: i64, event: &EventView) -> Result<Vec<Step>, StoreError> {
-    let (headers, body) = db
-        .prepare_cached(FIND_CONTENT)?
-        .query_row(named_params! { ":seq": event_seq }, |row| {
-            Ok(content::of_row(row))
-        })??;
+    let (headers, body) =
+        content::find(db, event_seq)?.ok_or(StoreError::Malformed("event without content"))?;
     let delivery = Delivery {
         headers: redacted(headers),
         body_bytes: event.body_bytes,

@@ -39,11 +39,13 @@ struct Rows {
 }
 
 impl Filters {
-    /// No filters yet, with room for those of these slices.
+    /// No filters yet, with room for those of these slices: for none where the last stands before the first.
     pub(super) fn of_slices(first: i64, last: i64) -> Self {
         let base = first & !7;
         let mut rows = Rows::default();
-        rows.widen(usize::try_from((last - base) / 8 + 1).unwrap_or(0));
+        if first <= last {
+            rows.widen(usize::try_from((last - base) / 8 + 1).unwrap_or(0));
+        }
         Self {
             base,
             buckets: vec![rows; BUCKETS],

@@ -8,7 +8,7 @@ use crate::store::keys::KeyHash;
 use super::filter::{Filter, Filters, NO_KEYS};
 use super::{BLOCKS_TOGETHER, BUCKETS, Bucket, Seen, bucket_of, bucket_of_block, slice_of};
 
-// Retention writes down the newest row where it leaves none.
+// Retention writes down the newest row that it deletes where it leaves none after it.
 const LAST_EVENT: &str = "
 SELECT max(coalesce((SELECT max(seq) FROM event), 0),
            coalesce((SELECT max(event_seq_max) FROM event_key_filter), 0),
@@ -73,7 +73,7 @@ impl Seen {
     ) -> Result<Self, StoreError> {
         let mut seen = Self {
             buckets: vec![Bucket::default(); BUCKETS],
-            filters: Filters::of_slices(0, 0),
+            filters: Filters::of_slices(0, -1),
             keys_max,
             next_event: 1,
             first_event: 1,

@@ -57,6 +57,7 @@ fn statements() -> Vec<&'static str> {
     let sources = [
         include_str!("../access.rs"),
         include_str!("../actions.rs"),
+        include_str!("../content.rs"),
         include_str!("../dictionaries.rs"),
         include_str!("../events.rs"),
         include_str!("../integrations.rs"),
